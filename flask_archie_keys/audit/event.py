@@ -1,0 +1,181 @@
+"""The lines of the spool: one JSON object each, ASCII, bounded, readable by any log shipper.
+
+A request that is let through has two lines: ``received`` before the view runs, ``completed`` after it. One that is
+turned away has one, ``refused``. Times are nanoseconds and durations microseconds; members that do not apply are left
+out. Built by hand, because two lines are written at every request and :func:`json.dumps` takes as long as the rest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from json.encoder import encode_basestring_ascii as quote
+from typing import Any, Final, NamedTuple
+
+PATH_MAX: Final = 1024
+ROUTE_MAX: Final = 1024
+USER_AGENT_MAX: Final = 256
+REQUEST_ID_MAX: Final = 128
+METHOD_MAX: Final = 32
+ADDRESS_MAX: Final = 64
+
+
+class Request(NamedTuple):
+    """What the log holds of a request. No header besides these, no query string, no body."""
+
+    method: str | None
+    route: str | None
+    path: str | None
+    remote_address: str | None
+    user_agent: str | None
+    request_id: str | None
+
+
+def head(project: str, environment: str) -> str:
+    """The members that all first lines of an environment share."""
+    return f'"project":{quote(project)},"environment":{quote(environment)}'
+
+
+def first_line(
+    event_id: str,
+    phase: str,
+    ts: int,
+    scope: str,
+    request: Request,
+    *,
+    key_id: str | None,
+    outcome: str,
+    reason: str | None = None,
+    status: int | None = None,
+    duration_us: int | None = None,
+    count: int = 1,
+    longest: int = 4096,
+) -> bytes:
+    """A ``received`` or ``refused`` line, at most ``longest`` bytes long.
+
+    Texts beyond their bounds are cut and the line is marked ``"truncated":true``. Escapes can make a text six times as
+    long, so where the line is still too long its texts are cut to a quarter, as often as needed.
+
+    :param scope: from :func:`head`.
+    """
+    tail = f'"outcome":"{outcome}"'
+    if key_id is not None:
+        tail += f',"key_id":{quote(key_id)}'
+    if reason is not None:
+        tail += f',"reason":"{reason}"'
+    if status is not None:
+        tail += f',"status":{status},"duration_us":{duration_us}'
+    if count != 1:
+        tail += f',"count":{count}'
+    start = f'{{"id":"{event_id}","phase":"{phase}","ts":{ts},{scope},{tail}'
+    divisor = 1
+    while True:
+        texts, cut = _texts(request, divisor)
+        line = (start + texts + (',"truncated":true}\n' if cut else "}\n")).encode()
+        if len(line) <= longest or divisor > PATH_MAX:
+            return line
+        divisor *= 4
+
+
+def _texts(request: Request, divisor: int) -> tuple[str, bool]:
+    cut = False
+    parts = ""
+    for name, value, longest in zip(Request._fields, request, _LONGEST, strict=True):
+        if value is None:
+            continue
+        if len(value) > longest // divisor:
+            value = value[: longest // divisor]
+            cut = True
+        parts += f',"{name}":{quote(value)}'
+    return parts, cut
+
+
+_LONGEST = (METHOD_MAX, ROUTE_MAX, PATH_MAX, ADDRESS_MAX, USER_AGENT_MAX, REQUEST_ID_MAX)
+
+
+def completed_line(
+    event_id: str,
+    status: int | None,
+    duration_us: int,
+    *,
+    outcome: str | None = None,
+    reason: str | None = None,
+    streamed: bool = False,
+) -> bytes:
+    """A ``completed`` line. ``outcome`` and ``reason`` where they changed after the first line was written."""
+    changed = "" if outcome is None else f',"outcome":"{outcome}","reason":{json.dumps(reason)}'
+    stream = ',"streamed":true' if streamed else ""
+    shown = "null" if status is None else status
+    return (
+        f'{{"id":"{event_id}","phase":"completed","status":{shown},"duration_us":{duration_us}{changed}{stream}}}\n'
+    ).encode()
+
+
+class BadLine(ValueError):
+    """A line that is not one of ours."""
+
+
+def parse(line: bytes) -> dict[str, Any]:
+    """Read a line back.
+
+    :raises BadLine: if it is not a JSON object with the members of a line, of the right types.
+    """
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BadLine(f"not JSON: {error}") from None
+    if type(record) is not dict:
+        raise BadLine("not an object")
+    phase = record.get("phase")
+    wanted = _COMPLETED if phase == "completed" else _FIRST if phase in ("received", "refused") else None
+    if wanted is None:
+        raise BadLine(f"no such phase: {phase!r}")
+    for name, type_ in wanted.items():
+        if type(record.get(name)) is not type_:
+            raise BadLine(f"{name} must be {type_.__name__}")
+    for name, value in record.items():
+        if type(value) is int and not 0 <= value < 2**63:
+            raise BadLine(f"{name} is out of range")
+    return record
+
+
+_COMPLETED = {"id": str, "duration_us": int}
+_FIRST = {"id": str, "ts": int, "project": str, "environment": str, "outcome": str}
+
+
+def to_row(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The database row of a first line."""
+    row = dict.fromkeys(_ROW)
+    row.update({name: _clean(record[name]) for name in _ROW if name in record})
+    row["occurred_at"] = record["ts"] // 1000
+    row["kind"] = "request"
+    row["count"] = record.get("count", 1)
+    row["truncated"] = record.get("truncated", False)
+    row["streamed"] = False
+    return row
+
+
+def to_ending(record: Mapping[str, Any]) -> dict[str, Any]:
+    """How a request ended, from a ``completed`` line."""
+    return {
+        "id": record["id"],
+        "status": record.get("status"),
+        "duration_us": record["duration_us"],
+        "outcome": record.get("outcome"),
+        "reason": record.get("reason"),
+        "streamed": record.get("streamed", False),
+    }
+
+
+_ROW = (
+    *("id", "occurred_at", "project", "environment", "kind", "key_id", "actor", "outcome", "reason"),
+    *("method", "route", "path", "status", "duration_us", "remote_address", "user_agent", "request_id"),
+    *("count", "truncated", "streamed", "details"),
+)
+
+
+def _clean(value: object) -> object:
+    """NUL cannot be stored in PostgreSQL, nor a lone surrogate in anything."""
+    if type(value) is str and not value.isprintable():
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return value

@@ -1,0 +1,288 @@
+"""The audit log of one environment: where requests are written down, and where they are read."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from ..config import Config
+from ..domain import rules
+from ..domain.clock import from_micros, now_micros, to_micros
+from ..domain.cursors import Cursors
+from ..domain.ids import new_event_id
+from ..domain.keytext import is_key_id
+from ..domain.records import AuditEvent, Page, Traffic, TrafficCount, status_at
+from ..errors import ArchieKeysError, BadRequest, KeyNotFound
+from ..store.audit import EventStore, to_event
+from ..store.database import Database
+from ..store.keys import KeyStore
+from .drain import Drained, Drainer
+from .event import Request, completed_line, first_line, head
+from .flood import FloodGate, Refused
+from .spool import Spool
+
+_HOUR = 3_600_000_000  # microseconds
+_READ_WAIT = 10.0  # seconds that a reader waits for another drainer
+_REMOVE_AT_ONCE = 5000
+OUTCOMES = ("allowed", "denied", "refused")
+logger = logging.getLogger("flask_archie_keys.audit")
+
+
+class AuditLog:
+    """Writes events to the spool, drains it, reads events back."""
+
+    def __init__(self, config: Config, database: Database, directory: Path, cursors: Cursors) -> None:
+        self.config = config
+        self.spool = Spool(directory, config.audit)
+        self.drainer = Drainer(directory, database)
+        self._database = database
+        self._events = EventStore(config.project, config.environment)
+        self._keys = KeyStore(config.project, config.environment)
+        self._cursors = cursors
+        self._scope = head(config.project, config.environment)
+        self._flood = FloodGate(config.audit.refused_per_second, self._write_refused)
+        self._longest = config.audit.max_record
+        self._running = False
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._next_retention = 0.0
+        _logs.add(self)
+
+    # -- writing, from requests
+
+    def received(self, started_ns: int, request: Request, key_id: str) -> str:
+        """Write that a request with a good key is about to run; the event's id.
+
+        :param started_ns: nanoseconds since the epoch.
+        :raises AuditUnavailable: if it cannot be written; the view must not run then.
+        """
+        event_id = new_event_id(started_ns)
+        line = first_line(
+            event_id,
+            "received",
+            started_ns,
+            self._scope,
+            request,
+            key_id=key_id,
+            outcome="allowed",
+            longest=self._longest,
+        )
+        self.spool.write(line)
+        if not self._running:
+            self._start()
+        return event_id
+
+    def completed(
+        self,
+        event_id: str,
+        status: int | None,
+        started_ns: int,
+        *,
+        outcome: str | None = None,
+        reason: str | None = None,
+        streamed: bool = False,
+    ) -> None:
+        """Write how a request ended. A failure is counted, not raised: the view has run."""
+        duration = max(time.time_ns() - started_ns, 0) // 1000
+        self.spool.note(completed_line(event_id, status, duration, outcome=outcome, reason=reason, streamed=streamed))
+
+    def refused(self, refused: Refused) -> None:
+        """Write that a request was turned away, or count it while there is a flood of them.
+
+        :raises AuditUnavailable: if it cannot be written.
+        """
+        if self._flood.admit(refused):
+            self._write_refused(refused, 1)
+        if not self._running:
+            self._start()
+
+    def _write_refused(self, refused: Refused, count: int) -> None:
+        line = first_line(
+            new_event_id(refused.started_ns),
+            "refused",
+            refused.started_ns,
+            self._scope,
+            refused.request,
+            key_id=refused.key_id,
+            outcome=refused.outcome,
+            reason=refused.reason,
+            status=refused.status,
+            duration_us=max(time.time_ns() - refused.started_ns, 0) // 1000,
+            count=count,
+            longest=self._longest,
+        )
+        if count == 1:
+            self.spool.write(line)
+        else:
+            self.spool.note(line)
+
+    # -- draining
+
+    def drain(self, *, wait: float = _READ_WAIT) -> Drained | None:
+        """Take what is in the spool into the database; ``None`` if another drainer was at it for ``wait`` seconds."""
+        self._flood.flush()
+        return self.drainer.drain(wait=wait)
+
+    def _start(self) -> None:
+        """Start the thread that drains, once in each process, at its first record."""
+        self._running = True
+        if self.config.audit.background and not self._database.is_shared_connection:
+            self._stop = threading.Event()
+            arguments = (weakref.ref(self), self._stop, self.config.audit.interval.total_seconds())
+            self._thread = threading.Thread(target=_drain_forever, args=arguments, name="archie-keys-drain", daemon=True)
+            self._thread.start()
+
+    def tick(self) -> None:
+        """What the thread does at each interval: drain, and once an hour remove what is past retention."""
+        self.drain(wait=0)
+        if time.monotonic() >= self._next_retention:
+            self._next_retention = time.monotonic() + 3600
+            self.purge()
+
+    def purge(self) -> int:
+        """Remove the events past their retention; how many. Nothing is removed where no retention is set."""
+        if self.config.audit.retention is None:
+            return 0
+        moment = now_micros() - self.config.audit.retention // timedelta(microseconds=1)
+        removed = 0
+        while True:
+            with self._database.write() as connection:
+                some = self._events.remove_before(connection, moment, _REMOVE_AT_ONCE)
+            removed += some
+            if some < _REMOVE_AT_ONCE:
+                return removed
+
+    def close(self) -> None:
+        """Write the counts of a flood and stop the thread. What is in the spool stays for the next drainer."""
+        self._flood.flush()
+        self._stop.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout=5)
+        self._thread, self._running = None, False
+        self.spool.close()
+
+    def forget(self) -> None:
+        """In the child after a fork: threads did not come along, and the counts are the parent's."""
+        self._thread, self._running = None, False
+        self._flood.forget()
+
+    # -- reading
+
+    def find(
+        self,
+        *,
+        key: str | None = None,
+        lineage: bool = False,
+        outcome: str | None = None,
+        reason: str | None = None,
+        status: int | None = None,
+        method: str | None = None,
+        route: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[AuditEvent]:
+        """Events, newest first. The spool of this machine is drained first, so what was just done is there.
+
+        :param key: a key id. Events that used this key or changed it.
+        :param lineage: also those of the keys that it replaced and that replaced it.
+        :param outcome: ``allowed``, ``denied`` or ``refused``.
+        :param since: aware; from this time on. ``until``: before this time.
+        :param limit: 1 to 200.
+        :raises BadRequest: for a filter that cannot be, a wrong limit or a cursor of another list.
+        :raises StoreUnavailable: if the database cannot be read.
+        """
+        rules.limit(limit)
+        if key is not None and not (isinstance(key, str) and is_key_id(key)):
+            raise BadRequest("key must be a key id: 12 letters and digits")
+        if outcome is not None and outcome not in OUTCOMES:
+            raise BadRequest(f"outcome must be one of {', '.join(OUTCOMES)}")
+        before = None if cursor is None else str(self._cursors.load("audit", cursor, [str])[0])
+        bounds = [_bound("since", since), _bound("until", until)]
+        given = {"outcome": outcome, "reason": reason, "status": status, "method": method, "route": route}
+        self.drain()
+        with self._database.read() as connection:
+            ids: Sequence[str] | None = None if key is None else [key]
+            if key is not None and lineage:
+                ids = self._keys.lineage(connection, key)
+            rows = self._events.find(
+                connection,
+                key_ids=ids,
+                limit=limit + 1,
+                before=before,
+                since=bounds[0],
+                until=bounds[1],
+                equal={name: value for name, value in given.items() if value is not None},
+            )
+        items = tuple(to_event(row) for row in rows[:limit])
+        more = len(rows) > limit
+        return Page(items, self._cursors.dump("audit", [items[-1].id]) if more else None)
+
+    def traffic(self, key_id: str) -> Traffic:
+        """Whether a key is still used, with its requests of the last 24 hours by the hour.
+
+        :raises KeyNotFound: if there is no such key here.
+        """
+        self.drain()
+        now = now_micros()
+        start = now // _HOUR * _HOUR - 23 * _HOUR
+        with self._database.read() as connection:
+            row = self._keys.get(connection, key_id)
+            if row is None:
+                raise KeyNotFound(f"there is no key {key_id[:64]!r} in {self.config.environment}")
+            uses = self._events.uses(connection, key_id, start, _HOUR)
+        status = status_at(now, **{name: row[name] for name in ("expires_at", "disabled_at", "deleted_at", "replaced_by")})
+        last = row["last_used_at"]
+        quiet = timedelta(microseconds=max(now - (row["created_at"] if last is None else last), 0))
+        return Traffic(
+            last_used_at=None if last is None else from_micros(last),
+            quiet=quiet,
+            safe_to_delete=status in ("expired", "deleted") or quiet >= self.config.quiet_period,
+            counts=tuple(TrafficCount(from_micros(start + n * _HOUR), uses.get(n, 0)) for n in range(24)),
+        )
+
+
+def _bound(name: str, moment: datetime | None) -> int | None:
+    if moment is None:
+        return None
+    if not isinstance(moment, datetime) or moment.utcoffset() is None:
+        raise BadRequest(f"{name} must be a time with its time zone, as in 2030-01-31T00:00:00Z")
+    return to_micros(moment)
+
+
+def _drain_forever(ref: weakref.ref[AuditLog], stop: threading.Event, interval: float) -> None:
+    """The thread. It ends with the application that it drains for, and outlives any failure of the database."""
+    while not stop.wait(interval):
+        log = ref()
+        if log is None:
+            return
+        try:
+            log.tick()
+        except (ArchieKeysError, OSError):
+            logger.exception("the audit spool could not be drained; its records are kept")
+        del log
+
+
+_logs: weakref.WeakSet[AuditLog] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for log in list(_logs):
+        log.close()
+
+
+def _forget_all() -> None:
+    for log in list(_logs):
+        log.forget()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_forget_all)

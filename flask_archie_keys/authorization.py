@@ -1,0 +1,332 @@
+"""Guarding views: :func:`require_api_key` for one, :func:`guard` for a whole blueprint, and the hooks that end the
+audit event of a request.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+import weakref
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
+
+from flask import Flask, Request, Response, current_app, request
+
+from .audit.flood import Refused
+from .context import (
+    AppState,
+    Environment,
+    RequestState,
+    app_state,
+    get_request_state,
+    request_facts,
+    set_request_state,
+)
+from .domain.permissions import Denied, Requirement, is_role_name
+from .errors import BadRequest, ConfigurationError, Forbidden, ServiceError, StoreUnavailable, Unauthorized
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Match = Literal["any", "all"]
+_REQUIREMENT = "__archie_keys__"
+
+
+# Bare: `@require_api_key`
+@overload
+def require_api_key(view: Callable[P, R], /) -> Callable[P, R]: ...
+
+
+# With arguments: `@require_api_key(roles=["viewer"])`
+@overload
+def require_api_key(
+    *, roles: Collection[str] | None = None, match: Match = "any", optional: bool = False
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+
+def require_api_key(
+    view: Callable[..., Any] | None = None,
+    /,
+    *,
+    roles: Collection[str] | None = None,
+    match: Match = "any",
+    optional: bool = False,
+) -> Any:
+    """Let only requests with a good API key into a view.
+
+    Stands below ``@app.route``; works on functions, coroutines, generators, ``functools.partial`` and in
+    ``MethodView.decorators``. Above ``@app.route`` it would protect nothing: the application then refuses to serve.
+
+    :param roles: names of roles that the key must have; any good key when left out.
+    :param match: ``"any"`` of the roles, or ``"all"``.
+    :param optional: let a request without one of our keys pass, with ``current_api_key`` unset. A bad key of ours is
+        refused all the same.
+    :raises TypeError: when decorating, if ``roles`` is a string or not of strings, or on a class.
+    :raises ValueError: when decorating, if ``roles`` is empty, a name is not snake_case or ``match`` is unknown.
+    """
+    requirement = _requirement(roles, match, optional)
+    if view is None:
+        return functools.partial(_protect, requirement)
+    return _protect(requirement, view)
+
+
+def _requirement(roles: Collection[str] | None, match: str, optional: bool) -> Requirement:
+    if match not in ("any", "all"):
+        raise ValueError(f"match must be 'any' or 'all', not {match!r}")
+    if roles is None:
+        return Requirement(None, "any", optional)
+    if isinstance(roles, (str, bytes)) or not all(isinstance(role, str) for role in roles):
+        raise TypeError(f"roles must be a list of role names, not {roles!r}")
+    if not roles:
+        raise ValueError("roles must not be empty; leave it out to let any good key in")
+    for role in roles:
+        if not is_role_name(role):
+            raise ValueError(f"{role!r} is not a role name: snake_case, at most 63 characters")
+    return Requirement(tuple(roles), cast(Match, match), optional)
+
+
+def _protect(requirement: Requirement, view: Callable[..., Any]) -> Callable[..., Any]:
+    if isinstance(view, type):
+        raise TypeError(f"{view.__name__} is a class; put the decorator in its `decorators = [require_api_key]`")
+    if not callable(view):
+        raise TypeError(f"require_api_key takes a view, or keyword arguments; not {view!r}")
+
+    @functools.wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        refusal = enforce(requirement)
+        if refusal is not None:
+            return refusal
+        return ensure_sync(view)(*args, **kwargs)
+
+    plain = not _is_async(view)
+    ensure_sync: Callable[..., Any] = (lambda f: f) if plain else (lambda f: current_app.ensure_sync(f))
+    if isinstance(view, functools.partial):
+        guarded.__name__ = getattr(view.func, "__name__", "guarded")
+    setattr(guarded, _REQUIREMENT, requirement)
+    _remember(view, guarded)
+    return guarded
+
+
+def _is_async(view: Any) -> bool:
+    while isinstance(view, functools.partial):
+        view = view.func
+    return inspect.iscoroutinefunction(view) or inspect.iscoroutinefunction(getattr(view, "__call__", None))
+
+
+def guard(
+    *, roles: Collection[str] | None = None, match: Match = "any", optional: bool = False
+) -> Callable[[], Response | None]:
+    """The same check as a function for ``before_request`` of a blueprint or an application.
+
+    Flask's automatic answers to OPTIONS pass: they run no view, and a browser's preflight carries no credentials.
+    """
+    requirement = _requirement(roles, match, optional)
+
+    def check() -> Response | None:
+        if request.method == "OPTIONS" and request.url_rule is not None:
+            if getattr(request.url_rule, "provide_automatic_options", False):
+                return None
+        return enforce(requirement)
+
+    setattr(check, _REQUIREMENT, requirement)
+    return check
+
+
+# -- the check
+
+
+def enforce(requirement: Requirement) -> Response | None:
+    """Check the current request: ``None`` to go on, or the response that turns it away.
+
+    The first check of a request authenticates it and writes its audit event, before the view runs; further ones (a
+    blueprint's guard, then a view's decorator) check their requirement only.
+    """
+    req: Request = request._get_current_object()  # type: ignore[attr-defined]
+    state = app_state()
+    started = time.time_ns()
+    checked = get_request_state(req)
+    try:
+        if checked is None:
+            return _first_check(req, state, requirement, started)
+        decision = requirement.check(checked.principal)
+        if isinstance(decision, Denied):
+            checked.outcome, checked.reason = "denied", decision.reason
+            raise _forbidden(decision, checked.principal.id)
+        return None
+    except ServiceError as error:
+        config = state.configs[state.default] if checked is None else checked.environment.config
+        return state.respond(error, config)
+
+
+def _first_check(req: Request, state: AppState, requirement: Requirement, started: int) -> Response | None:
+    environ = req.environ
+    try:
+        environment = state.of_request(req)
+    except BadRequest as error:
+        return _turn_away(req, state, state.environment(state.default), error, started)
+    try:
+        principal = environment.authenticator.authenticate(
+            environ.get("HTTP_AUTHORIZATION"), environ.get("REMOTE_ADDR"), optional=requirement.optional
+        )
+        if principal is None:
+            return None
+        decision = requirement.check(principal)
+        if isinstance(decision, Denied):
+            raise _forbidden(decision, principal.id)
+    except (BadRequest, Unauthorized, Forbidden, StoreUnavailable) as error:
+        return _turn_away(req, state, environment, error, started)
+    checked = RequestState(req, environment, principal, started)
+    if environment.config.audit.enabled:
+        checked.event_id = environment.audit.received(started, request_facts(req), principal.id)
+    set_request_state(checked)
+    return None
+
+
+def _turn_away(
+    req: Request,
+    state: AppState,
+    environment: Environment,
+    error: BadRequest | Unauthorized | Forbidden | StoreUnavailable,
+    started: int,
+) -> Response:
+    if environment.config.audit.enabled:
+        environment.audit.refused(
+            Refused(
+                request_facts(req),
+                error.key_id if isinstance(error, (Unauthorized, Forbidden)) else None,
+                "denied" if isinstance(error, Forbidden) else "refused",
+                error.reason,
+                error.status,
+                started,
+            )
+        )
+    return state.respond(error, environment.config)
+
+
+def _forbidden(decision: Denied, key_id: str) -> Forbidden:
+    return Forbidden(
+        "the API key lacks a role that this needs", reason=decision.reason, scope=decision.scope, key_id=key_id
+    )
+
+
+# -- the end of a request
+
+
+def install_hooks(app: Flask) -> None:
+    """Note how each checked request ends. Ours is the first ``after_request``, so it runs last and sees the status."""
+    app.after_request_funcs.setdefault(None, []).insert(0, _note_status)
+    app.teardown_request_funcs.setdefault(None, []).insert(0, _complete)
+    app.before_request_funcs.setdefault(None, []).insert(0, _check_order)
+
+
+def _note_status(response: Response) -> Response:
+    checked = get_request_state(request._get_current_object())  # type: ignore[attr-defined]
+    if checked is not None:
+        checked.status = response.status_code
+        checked.streamed = response.is_streamed
+    return response
+
+
+def _complete(error: BaseException | None) -> None:
+    """Once for each request: Flask tears down twice when a stream keeps its context."""
+    checked = get_request_state(request._get_current_object())  # type: ignore[attr-defined]
+    if checked is None or checked.done or checked.event_id is None:
+        return
+    checked.done = True
+    status = 500 if checked.status is None and error is not None else checked.status
+    checked.environment.audit.completed(
+        checked.event_id,
+        status,
+        checked.started,
+        outcome=checked.outcome,
+        reason=checked.reason,
+        streamed=checked.streamed,
+    )
+
+
+# -- what the application's views ask for
+
+_wrapped: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()
+
+
+def _remember(view: Callable[..., Any], guarded: Callable[..., Any]) -> None:
+    """Keep, without keeping alive, which functions a guard was put around; see :func:`misplaced`."""
+    for inner in _chain(view):
+        try:
+            _wrapped.setdefault(inner, weakref.WeakSet()).add(guarded)
+        except TypeError:  # not hashable, or it cannot be referred to weakly
+            continue
+
+
+def _chain(view: Any) -> Iterator[Any]:
+    """A function and those that it wraps, outermost first."""
+    seen = set()
+    while view is not None and id(view) not in seen:
+        seen.add(id(view))
+        yield view
+        view = getattr(view, "__wrapped__", None) or (view.func if isinstance(view, functools.partial) else None)
+
+
+def misplaced(app: Flask) -> list[str]:
+    """The endpoints whose decorator stands above ``@app.route``: registered is the bare view, not the guarded one."""
+    registered = {id(part) for view in app.view_functions.values() for part in _chain(view)}
+    return sorted(
+        endpoint
+        for endpoint, view in app.view_functions.items()
+        if _guards_of(view) is not None and not any(id(guarded) in registered for guarded in _guards_of(view) or ())
+    )
+
+
+def _guards_of(view: Any) -> Collection[Any] | None:
+    try:
+        return None if view not in _wrapped else list(_wrapped[view])
+    except TypeError:
+        return None
+
+
+def _check_order() -> None:
+    """Before the first request: refuse to serve an application with a view that only looks guarded."""
+    state = app_state()
+    if state.checked:
+        return
+    wrong = misplaced(current_app)
+    if wrong:
+        raise ConfigurationError(
+            f"@require_api_key stands above @app.route on {', '.join(wrong)}, so these views are not protected; "
+            "put it below, next to the function"
+        )
+    state.checked = True
+
+
+def requirements(app: Flask) -> dict[str, list[Requirement]]:
+    """What each endpoint asks for: by its decorators, by those of its class's methods and by its blueprint's guards."""
+    found: dict[str, list[Requirement]] = {}
+    for endpoint, view in app.view_functions.items():
+        parts = [*_chain(view), *_methods_of(view), *_guards_before(app, endpoint)]
+        found[endpoint] = [getattr(part, _REQUIREMENT) for part in parts if hasattr(part, _REQUIREMENT)]
+    return found
+
+
+def _methods_of(view: Any) -> Iterator[Any]:
+    for part in _chain(view):
+        class_ = getattr(part, "view_class", None)
+        if class_ is not None:
+            for method in getattr(class_, "methods", None) or ():
+                yield from _chain(getattr(class_, method.lower(), None))
+
+
+def _guards_before(app: Flask, endpoint: str) -> Iterator[Any]:
+    names: list[str | None] = [None]
+    while "." in endpoint:
+        endpoint = endpoint.rpartition(".")[0]
+        names.append(endpoint)
+    for name in names:
+        for function in app.before_request_funcs.get(name, ()):
+            yield from _chain(function)
+
+
+def roles_of_views(app: Flask) -> set[str]:
+    """The roles that the application's views name."""
+    return {
+        role for asked in requirements(app).values() for requirement in asked for role in requirement.roles or ()
+    }

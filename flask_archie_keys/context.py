@@ -1,0 +1,184 @@
+"""What belongs to the current application and the current request. The only code that touches ``flask.g``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+from flask import Flask, Request, Response, current_app, g, has_request_context, request
+from werkzeug.local import LocalProxy
+
+from .audit.event import REQUEST_ID_MAX, USER_AGENT_MAX
+from .audit.event import Request as RequestFacts
+from .audit.log import AuditLog
+from .authentication import Authenticator
+from .config import Config
+from .domain.principals import Acting, Principal
+from .domain.records import Traffic
+from .errors import BadRequest, ConfigurationError, ServiceError
+from .services.keys import KeyService
+from .store.database import Database
+from .store.lookup import KeyLookup
+
+EXTENSION = "archie_keys"
+NO_CURRENT_KEY = "current_api_key is not set: this request was not authenticated by an API key"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """One environment of an application: its settings, keys and audit log."""
+
+    config: Config
+    database: Database
+    lookup: KeyLookup
+    authenticator: Authenticator
+    service: KeyService
+    audit: AuditLog
+
+    def traffic(self, key_id: str) -> Traffic:
+        """Whether a key is still used; see :meth:`AuditLog.traffic`."""
+        return self.audit.traffic(key_id)
+
+    def close(self) -> None:
+        """Stop the thread and close the connections that are ours."""
+        self.audit.close()
+        self.lookup.close()
+        self.database.close()
+
+
+@dataclass(slots=True, weakref_slot=True)
+class AppState:
+    """What the extension keeps for one application, in ``app.extensions["archie_keys"]``.
+
+    :ivar build: makes an environment when it is first needed.
+    :ivar respond: turns an error into a response; shared by all faces.
+    """
+
+    configs: dict[str, Config]
+    build: Callable[[str], Environment]
+    respond: Callable[[ServiceError, Config], Response]
+    default: str = ""
+    header: str | None = None
+    environments: dict[str, Environment] = field(default_factory=dict)
+    checked: bool = False
+
+    def environment(self, name: str) -> Environment:
+        """The environment ``name``.
+
+        :raises BadRequest: if it is not configured.
+        """
+        found = self.environments.get(name)
+        if found is not None:
+            return found
+        if name not in self.configs:
+            raise BadRequest("there is no such environment")
+        return self.environments.setdefault(name, self.build(name))
+
+    def of_request(self, request: Request) -> Environment:
+        """The environment that a request asks for: by its header where there is a setting for that."""
+        name = self.default if self.header is None else request.headers.get(self.header, self.default)
+        return self.environments.get(name) or self.environment(name)
+
+
+class RequestState:
+    """What is known of a request that was checked. Bound to its request object: contexts may be shared in tests."""
+
+    __slots__ = ("done", "environment", "event_id", "outcome", "principal", "reason", "request", "started", "status")
+    __slots__ += ("streamed",)
+
+    def __init__(self, request: Request, environment: Environment, principal: Principal, started: int) -> None:
+        self.request = request
+        self.environment = environment
+        self.principal = principal
+        self.started = started
+        self.event_id: str | None = None
+        self.outcome: str | None = None
+        self.reason: str | None = None
+        self.status: int | None = None
+        self.streamed = False
+        self.done = False
+
+
+def app_state(app: Flask | None = None) -> AppState:
+    """The extension's state in an application, the current one when left out.
+
+    :raises ConfigurationError: if ``init_app`` was not called for it.
+    """
+    extensions = (current_app if app is None else app).extensions
+    try:
+        return cast(AppState, extensions[EXTENSION])
+    except KeyError:
+        raise ConfigurationError("this application has no ArchieKeys; call ArchieKeys().init_app(app)") from None
+
+
+def current_environment() -> Environment:
+    """The environment of the current request, or the one that the process serves."""
+    state = app_state()
+    return state.of_request(request) if has_request_context() else state.environment(state.default)
+
+
+def get_request_state(of: Request) -> RequestState | None:
+    """The state of a request; ``None`` if it has not been authenticated."""
+    state = cast("RequestState | None", g.get(EXTENSION))
+    return state if state is not None and state.request is of else None
+
+
+def set_request_state(state: RequestState) -> None:
+    """Keep the state of the current request."""
+    setattr(g, EXTENSION, state)
+
+
+def current_request_state() -> RequestState | None:
+    """The state of the current request, if there is one and it was authenticated."""
+    if not has_request_context():
+        return None
+    return get_request_state(cast("LocalProxy[Request]", request)._get_current_object())
+
+
+def current_principal() -> Principal | None:
+    """Who acts in the current request; ``None`` if nobody was authenticated."""
+    state = current_request_state()
+    return None if state is None else state.principal
+
+
+def acting() -> Acting:
+    """Who makes a change, for its audit event: the current key, or the system on the command line and in scripts."""
+    if not has_request_context():
+        return Acting("system")
+    principal = current_principal()
+    facts = request_facts(request)
+    return Acting(
+        "system" if principal is None else principal.actor,
+        facts.remote_address,
+        facts.user_agent and facts.user_agent[:USER_AGENT_MAX],
+        facts.request_id and facts.request_id[:REQUEST_ID_MAX],
+    )
+
+
+def request_facts(of: Request) -> RequestFacts:
+    """What the audit log holds of a request: no query string, no headers but these, no body."""
+    environ = of.environ
+    rule = of.url_rule
+    root = environ.get("SCRIPT_NAME")
+    return RequestFacts(
+        environ["REQUEST_METHOD"],
+        None if rule is None else rule.rule,
+        root + of.path if root else of.path,
+        environ.get("REMOTE_ADDR"),
+        environ.get("HTTP_USER_AGENT"),
+        environ.get("HTTP_X_REQUEST_ID"),
+    )
+
+
+def _current_key() -> Principal:
+    principal = current_principal()
+    if principal is None:
+        raise RuntimeError(NO_CURRENT_KEY)
+    return principal
+
+
+if TYPE_CHECKING:
+    current_api_key: Principal
+else:
+    current_api_key = LocalProxy(_current_key, unbound_message=NO_CURRENT_KEY)

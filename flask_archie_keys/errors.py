@@ -1,0 +1,178 @@
+"""Every error that this package raises.
+
+::
+
+    ArchieKeysError
+    ├── ConfigurationError          wrong settings or a wrong set-up; raised at start-up
+    └── ServiceError                what a caller did or met; has an HTTP status and a type
+        ├── BadRequest              400  /errors/bad-request
+        ├── Unauthorized            401  /errors/unauthorized
+        ├── Forbidden               403  /errors/forbidden
+        ├── KeyNotFound             404  /errors/not-found
+        ├── Conflict                409  /errors/conflict
+        │   └── KeyInUse            409  /errors/key-in-use
+        ├── VersionMismatch         412  /errors/precondition-failed
+        ├── ValidationFailed        422  /errors/validation-failed
+        └── Unavailable             503  /errors/unavailable
+            ├── StoreUnavailable
+            └── AuditUnavailable
+
+``status`` and ``type`` stand on the class: they are the HTTP status (RFC 9110) and the problem type (RFC 9457) that
+every face answers with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+
+class ArchieKeysError(Exception):
+    """The base of all errors of this package."""
+
+
+class ConfigurationError(ArchieKeysError):
+    """A setting or the set-up of the application is wrong; the message names the mend."""
+
+
+class ServiceError(ArchieKeysError):
+    """An operation was refused or could not be done.
+
+    :param detail: one sentence for the caller; it never holds a secret.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "about:blank"
+    title: ClassVar[str] = "Error"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class BadRequest(ServiceError):
+    """The request cannot be understood (RFC 6750 section 3.1, ``invalid_request``)."""
+
+    status = 400
+    type = "/errors/bad-request"
+    title = "Bad Request"
+    reason: ClassVar[str] = "invalid_request"
+
+
+class Unauthorized(ServiceError):
+    """The request carries no key, or one that is not good.
+
+    :param reason: why, for the audit log only; the client is told one thing for every bad key.
+    :param key_id: the id of the key's record, if there is one.
+    """
+
+    status = 401
+    type = "/errors/unauthorized"
+    title = "Unauthorized"
+
+    def __init__(self, detail: str, *, reason: str, key_id: str | None = None) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.key_id = key_id
+
+
+class Forbidden(ServiceError):
+    """The key is good, and may not do this.
+
+    :param reason: why, for the audit log.
+    :param scope: what would be needed, for the ``scope`` attribute of the challenge.
+    :param key_id: the key.
+    """
+
+    status = 403
+    type = "/errors/forbidden"
+    title = "Forbidden"
+
+    def __init__(self, detail: str, *, reason: str, scope: str | None = None, key_id: str | None = None) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.scope = scope
+        self.key_id = key_id
+
+
+class KeyNotFound(ServiceError):
+    """No key of this project and environment has that id."""
+
+    status = 404
+    type = "/errors/not-found"
+    title = "Not Found"
+
+
+class Conflict(ServiceError):
+    """The key's state does not allow the change: deleted, expired, already rotated."""
+
+    status = 409
+    type = "/errors/conflict"
+    title = "Conflict"
+
+
+class KeyInUse(Conflict):
+    """The key was used within the quiet period, and the caller asked not to delete such a key."""
+
+    type = "/errors/key-in-use"
+
+
+class VersionMismatch(ServiceError):
+    """The key was changed by somebody else since the caller read it."""
+
+    status = 412
+    type = "/errors/precondition-failed"
+    title = "Precondition Failed"
+
+
+class FieldError(NamedTuple):
+    """One refused field: its name, the rule that it breaks and a sentence for people."""
+
+    field: str
+    rule: str
+    message: str
+
+
+class ValidationFailed(ServiceError):
+    """Input was refused; nothing was changed.
+
+    :param errors: one entry for each refused field, in the order of the input.
+    """
+
+    status = 422
+    type = "/errors/validation-failed"
+    title = "Validation Failed"
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__("; ".join(f"{e.field}: {e.message}" for e in errors))
+        self.errors = tuple(errors)
+
+    @classmethod
+    def one(cls, field: str, rule: str, message: str) -> ValidationFailed:
+        """Refuse a single field."""
+        return cls([FieldError(field, rule, message)])
+
+
+class Unavailable(ServiceError):
+    """Something that this package needs cannot be reached; trying again later may help.
+
+    :param retry_after: seconds after which a client may try again.
+    """
+
+    status = 503
+    type = "/errors/unavailable"
+    title = "Service Unavailable"
+
+    def __init__(self, detail: str, *, retry_after: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class StoreUnavailable(Unavailable):
+    """The database that holds the keys cannot be reached, is locked or has no tables."""
+
+    reason: ClassVar[str] = "unavailable"
+
+
+class AuditUnavailable(Unavailable):
+    """The audit event cannot be written down, and the set-up says to serve nothing unrecorded."""

@@ -1,0 +1,3 @@
+"""``flask keys``."""
+from flask.cli import AppGroup
+keys_command = AppGroup("keys")

@@ -1,0 +1,451 @@
+"""Making, changing and ending keys. Every change is one transaction with its audit event, then a signal."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from blinker import Signal
+from sqlalchemy import Connection, RowMapping, case, literal
+
+from .. import signals
+from ..audit.log import AuditLog
+from ..config import Config
+from ..domain import rules
+from ..domain.clock import from_micros, isoformat, now_micros
+from ..domain.cursors import Cursors
+from ..domain.hashing import Hasher
+from ..domain.ids import new_event_id
+from ..domain.keytext import is_key_id, mint
+from ..domain.principals import Acting
+from ..domain.records import STATUSES, CreatedKey, Key, Page, Status
+from ..errors import BadRequest, Conflict, KeyInUse, KeyNotFound, ValidationFailed, VersionMismatch
+from ..store import audit as audit_store
+from ..store.database import Database
+from ..store.keys import KeyStore, dump, is_alive, to_key
+from ..store.models import keys as table
+
+_MICROSECOND = timedelta(microseconds=1)
+logger = logging.getLogger("flask_archie_keys")
+
+
+class KeyService:
+    """The keys of one project and environment.
+
+    :param known_roles: gives the names of the roles that keys may have.
+    :param acting: gives who is acting and from where.
+    :param changed: called with the id of each key that was changed, after the commit.
+    :param sender: the sender of signals.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        hasher: Hasher,
+        audit: AuditLog,
+        cursors: Cursors,
+        *,
+        known_roles: Callable[[], Collection[str]],
+        acting: Callable[[], Acting],
+        changed: Callable[[str], None],
+        sender: object,
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._hasher = hasher
+        self._audit = audit
+        self._cursors = cursors
+        self._store = KeyStore(config.project, config.environment)
+        self._known_roles = known_roles
+        self._acting = acting
+        self._changed = changed
+        self._sender = sender
+
+    # -- reading
+
+    def get(self, key_id: str) -> Key:
+        """The record of a key, deleted ones included.
+
+        :raises KeyNotFound: if there is none with that id in this project and environment.
+        :raises StoreUnavailable: if the database cannot be read.
+        """
+        with self._database.read() as connection:
+            return to_key(self._row(connection, key_id), now_micros())
+
+    def find(
+        self,
+        *,
+        status: Status | None = None,
+        role: str | None = None,
+        prefix: str | None = None,
+        q: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Key]:
+        """Keys, newest first.
+
+        :param status: only those with it.
+        :param role: only those that have it.
+        :param prefix: only those whose prefix is it.
+        :param q: only those whose name contains it, in any case, or whose id or owner is it.
+        :param limit: 1 to 200.
+        :raises BadRequest: for a status that there is not, a wrong limit or a cursor of another list.
+        """
+        rules.limit(limit)
+        if status is not None and status not in STATUSES:
+            raise BadRequest(f"status must be one of {', '.join(STATUSES)}")
+        for name, text in (("role", role), ("prefix", prefix), ("q", q)):
+            if text is not None and not _sound(text):
+                raise BadRequest(f"{name} must be a text without NUL or lone surrogates")
+        before = None
+        if cursor is not None:
+            created, key_id = self._cursors.load("keys", cursor, [int, str])
+            before = (int(created), str(key_id))
+        now = now_micros()
+        with self._database.read() as connection:
+            rows = self._store.find(
+                connection, now=now, limit=limit + 1, before=before, status=status, role=role, prefix=prefix, q=q
+            )
+        items = tuple(to_key(row, now) for row in rows[:limit])
+        if len(rows) <= limit:
+            return Page(items)
+        last = rows[limit - 1]
+        return Page(items, self._cursors.dump("keys", [last["created_at"], last["id"]]))
+
+    # -- making
+
+    def create(
+        self,
+        *,
+        name: str,
+        roles: Collection[str] = (),
+        context: Mapping[str, object] | None = None,
+        prefix: str | None = None,
+        expires_at: datetime | None = None,
+        owner: str | None = None,
+        allowed_networks: Collection[str] | None = None,
+    ) -> CreatedKey:
+        """Make a key. Its secret is in the answer, and nowhere else ever again.
+
+        :param roles: names of known roles.
+        :param context: names to strings, numbers, booleans or lists of those; at most 4 096 bytes as JSON.
+        :param prefix: what the key text begins with; ``ARCHIE_KEYS_PREFIX`` when left out.
+        :param expires_at: aware; ``ARCHIE_KEYS_MAX_AGE`` from now when left out, or never where there is none.
+        :param owner: who the key belongs to, in the host's terms.
+        :param allowed_networks: CIDR networks that requests must come from; any when left out.
+        :raises ValidationFailed: naming each refused field, the rule and why.
+        :raises StoreUnavailable: if the database cannot be written; then there is no key.
+        """
+        now = now_micros()
+        if expires_at is None and self._config.max_age is not None:
+            expires_at = from_micros(now) + self._config.max_age
+        given = {"name": name, "roles": roles, "context": context, "expires_at": expires_at, "owner": owner}
+        given["allowed_networks"] = allowed_networks
+        values, problems = self._validated(given, now=now, created=now)
+        values["prefix"] = problems.take(rules.prefix, self._config.prefix if prefix is None else prefix)
+        problems.check()
+        text, row = self._new_row(values, now)
+        with self._database.write() as connection:
+            self._store.add(connection, row)
+            self._record(connection, "key.created", row["id"], {"name": row["name"], "roles": values["roles"]})
+        key = to_key(row, now)
+        self._send(signals.key_created, key=key)
+        return CreatedKey(text, key)
+
+    def rotate(self, key_id: str, *, overlap: timedelta | None = None) -> CreatedKey:
+        """Make a key with the same name, roles, context, owner and networks; the old one ends after ``overlap``.
+
+        An overlap never lengthens the old key's life. If the old one had an expiry, the new one lives as long from now.
+
+        :param overlap: how long both work; ``ARCHIE_KEYS_ROTATION_OVERLAP`` when left out, zero ends the old one now.
+        :raises KeyNotFound: if there is no such key here.
+        :raises Conflict: if the key is deleted, disabled or expired, or was rotated before.
+        """
+        span = rules.overlap(self._config.rotation_overlap if overlap is None else overlap)
+        with self._database.write() as connection:
+            now = now_micros()  # here, and in the other changes: after the wait for other writers
+            end = now + span // _MICROSECOND
+            old = self._row(connection, key_id)
+            text, row = self._new_row(self._inherited(old, now), now)
+            done = self._store.change(
+                connection,
+                key_id,
+                {
+                    "replaced_by": row["id"],
+                    "expires_at": case(
+                        (table.c.expires_at.is_(None), literal(end)),
+                        (table.c.expires_at > end, literal(end)),
+                        else_=table.c.expires_at,
+                    ),
+                },
+                table.c.replaced_by.is_(None),
+                is_alive(now),
+            )
+            old = self._row(connection, key_id)
+            if not done:
+                raise Conflict(self._why_not(old, now, "rotated"))
+            self._store.add(connection, row)
+            ends = isoformat(from_micros(old["expires_at"]))
+            self._record(connection, "key.rotated", key_id, {"replacedBy": row["id"], "expiresAt": ends})
+            self._record(connection, "key.created", row["id"], {"name": row["name"], "replaces": key_id})
+        self._changed(key_id)
+        key = to_key(row, now)
+        self._send(signals.key_rotated, key=to_key(old, now_micros()), successor=key)
+        return CreatedKey(text, key)
+
+    # -- changing
+
+    def update(self, key_id: str, *, version: int | None = None, **changes: Any) -> Key:
+        """Change ``name``, ``roles``, ``context``, ``expires_at``, ``owner`` or ``allowed_networks`` of a key.
+
+        :param version: the version that the caller has seen; nothing is changed if it is another one by now.
+        :raises ValidationFailed: for a field that cannot be changed, or a value that is refused.
+        :raises VersionMismatch: if the key was changed since ``version``.
+        :raises Conflict: if the key is deleted, or expired and its expiry was to be changed.
+        """
+        fields = [name for name in changes if name not in _CHANGEABLE]
+        if fields:
+            raise ValidationFailed.one(
+                fields[0], "read_only", f"cannot be changed{rules.nearest(fields[0], _CHANGEABLE)}"
+            )
+        with self._database.write() as connection:
+            now = now_micros()
+            row = self._row(connection, key_id)
+            self._require(row, version)
+            values, problems = self._validated(changes, now=now, created=row["created_at"])
+            if "expires_at" in changes:
+                self._check_expiry(row, values, problems, now)
+            problems.check()
+            stored = {name: _stored(name, value) for name, value in values.items()}
+            changed = {name: value for name, value in stored.items() if value != row[name]}
+            if not changed:
+                return to_key(row, now)
+            guards = [] if version is None else [table.c.version == version]
+            if not self._store.change(connection, key_id, changed, table.c.deleted_at.is_(None), *guards):
+                raise self._changed_meanwhile(connection, key_id, version)
+            details = {"changed": {name: [_shown(name, row[name]), _shown(name, changed[name])] for name in changed}}
+            self._record(connection, "key.updated", key_id, details)
+            row = self._row(connection, key_id)
+        return self._done(signals.key_updated, row)
+
+    def disable(self, key_id: str) -> Key:
+        """Stop a key; :meth:`enable` undoes it. Disabling one that is disabled changes nothing.
+
+        :raises Conflict: if the key is deleted.
+        """
+        return self._switch(key_id, "key.disabled", signals.key_disabled, stop=True)
+
+    def enable(self, key_id: str) -> Key:
+        """Let a disabled key work again. Enabling one that is not disabled changes nothing.
+
+        :raises Conflict: if the key is deleted.
+        """
+        return self._switch(key_id, "key.enabled", signals.key_enabled, stop=False)
+
+    def delete(self, key_id: str, *, only_if_quiet: bool = False) -> Key:
+        """End a key for good: its digest is erased, its record stays for the audit log. It never comes back.
+
+        Deleting a deleted key changes nothing.
+
+        :param only_if_quiet: refuse if the key was used within ``ARCHIE_KEYS_QUIET_PERIOD``.
+        :raises KeyInUse: if it was.
+        """
+        if only_if_quiet:
+            traffic = self._audit.traffic(key_id)
+            if not traffic.safe_to_delete:
+                raise KeyInUse(
+                    f"the key {key_id} was used {_seconds(traffic.quiet)} ago; it counts as quiet "
+                    f"after {_seconds(self._config.quiet_period)}"
+                )
+        with self._database.write() as connection:
+            now = now_micros()
+            row = self._row(connection, key_id)
+            if row["deleted_at"] is not None:
+                return to_key(row, now)
+            self._store.change(connection, key_id, {"deleted_at": now, "digest": None}, table.c.deleted_at.is_(None))
+            self._record(connection, "key.deleted", key_id, {"name": row["name"]})
+            row = self._row(connection, key_id)
+        return self._done(signals.key_deleted, row)
+
+    def purge(self, *, older_than: timedelta) -> int:
+        """Remove the records of keys that were deleted more than ``older_than`` ago; how many."""
+        moment = now_micros() - older_than // _MICROSECOND
+        with self._database.write() as connection:
+            gone = self._store.deleted_before(connection, moment)
+            for key_id in gone:
+                self._store.remove(connection, key_id)
+                self._record(connection, "key.purged", key_id, {})
+        return len(gone)
+
+    def rehash(self, key_id: str, text: str, digest: str) -> None:
+        """Replace a digest of an older pepper or a foreign scheme; the key and its version stay the same.
+
+        Called at the first good use of the key. A failure is logged: the next use tries again.
+        """
+        try:
+            with self._database.write() as connection:
+                new = self._hasher.digest(key_id, text)
+                if self._store.replace_digest(connection, key_id, digest, new):
+                    self._record(connection, "key.rehashed", key_id, {})
+        except Exception:  # the key is good; its request must not fail over housekeeping
+            logger.exception("the digest of key %s could not be made anew", key_id)
+        self._changed(key_id)
+
+    # -- parts
+
+    def _validated(self, given: Mapping[str, Any], *, now: int, created: int) -> tuple[dict[str, Any], rules.Problems]:
+        problems = rules.Problems()
+        values: dict[str, Any] = {}
+        for name, value in given.items():
+            if name == "roles":
+                values[name] = problems.take(rules.roles, value, self._known_roles())
+            elif name == "expires_at":
+                max_age = self._config.max_age
+                values[name] = problems.take(lambda v: rules.expiry(v, now=now, created=created, max_age=max_age), value)
+            else:
+                values[name] = problems.take(getattr(rules, name), value)
+        return values, problems
+
+    def _new_row(self, values: Mapping[str, Any], now: int) -> tuple[str, dict[str, Any]]:
+        key_id, text = mint(values["prefix"])
+        row = dict.fromkeys(table.c.keys())
+        row.update({name: _stored(name, value) for name, value in values.items()})
+        row.update(
+            id=key_id,
+            project=self._config.project,
+            environment=self._config.environment,
+            digest=self._hasher.digest(key_id, text),
+            created_at=now,
+            created_by=self._acting().actor,
+            version=1,
+        )
+        return text, row
+
+    def _inherited(self, old: RowMapping, now: int) -> dict[str, Any]:
+        """What a new key takes over from the one that it replaces."""
+        values = {name: old[name] for name in ("name", "prefix", "roles", "context", "owner", "allowed_networks")}
+        lifetime = None if old["expires_at"] is None else old["expires_at"] - old["created_at"]
+        if self._config.max_age is not None:
+            longest = self._config.max_age // _MICROSECOND
+            lifetime = longest if lifetime is None else min(lifetime, longest)
+        values["expires_at"] = None if lifetime is None else now + lifetime
+        values["replaces"] = old["id"]
+        return values
+
+    def _check_expiry(self, row: RowMapping, values: Mapping[str, Any], problems: rules.Problems, now: int) -> None:
+        if row["expires_at"] is not None and row["expires_at"] <= now:
+            raise Conflict(f"the key {row['id']} has expired; make a new one")
+        wanted = values["expires_at"]
+        if row["replaced_by"] is not None and (wanted is None or wanted > row["expires_at"]):
+            raise Conflict(f"the key {row['id']} was rotated; its life can only be shortened")
+
+    @staticmethod
+    def _require(row: RowMapping, version: int | None) -> None:
+        if row["deleted_at"] is not None:
+            raise Conflict(f"the key {row['id']} is deleted")
+        if version is not None and row["version"] != version:
+            raise VersionMismatch(f"the key {row['id']} has version {row['version']} by now, not {version}")
+
+    def _switch(self, key_id: str, kind: str, signal: Signal, *, stop: bool) -> Key:
+        with self._database.write() as connection:
+            now = now_micros()
+            row = self._row(connection, key_id)
+            self._require(row, None)
+            if (row["disabled_at"] is not None) is stop:
+                return to_key(row, now)
+            values = {"disabled_at": now if stop else None}
+            if not self._store.change(connection, key_id, values, table.c.deleted_at.is_(None)):
+                raise self._changed_meanwhile(connection, key_id, None)
+            self._record(connection, kind, key_id, {})
+            row = self._row(connection, key_id)
+        return self._done(signal, row)
+
+    def _changed_meanwhile(self, connection: Connection, key_id: str, version: int | None) -> Conflict | VersionMismatch:
+        try:
+            self._require(self._row(connection, key_id), version)
+        except (Conflict, VersionMismatch) as error:
+            return error
+        return Conflict(f"the key {key_id} was changed by somebody else; try again")
+
+    def _row(self, connection: Connection, key_id: object) -> RowMapping:
+        row = self._store.get(connection, key_id) if isinstance(key_id, str) and is_key_id(key_id) else None
+        if row is None:
+            raise KeyNotFound(f"there is no key {str(key_id)[:64]!r} in {self._config.environment}")
+        return row
+
+    @staticmethod
+    def _why_not(row: RowMapping, now: int, verb: str) -> str:
+        status = to_key(row, now).status
+        if row["replaced_by"] is not None and status not in ("deleted", "disabled"):
+            return f"the key {row['id']} was {verb} before, to {row['replaced_by']}"
+        return f"the key {row['id']} is {status} and cannot be {verb}"
+
+    def _record(self, connection: Connection, kind: str, key_id: str, details: Mapping[str, object]) -> None:
+        now_ns = now_micros() * 1000
+        acting = self._acting()
+        row = dict.fromkeys(c.name for c in audit_store.events.c)
+        row.update(
+            id=new_event_id(now_ns),
+            occurred_at=now_ns // 1000,
+            project=self._config.project,
+            environment=self._config.environment,
+            kind=kind,
+            key_id=key_id,
+            actor=acting.actor,
+            outcome="allowed",
+            remote_address=acting.remote_address,
+            user_agent=acting.user_agent,
+            request_id=acting.request_id,
+            count=1,
+            truncated=False,
+            streamed=False,
+            details=dump(details) if details else None,
+        )
+        audit_store.insert_event(connection, row)
+
+    def _done(self, signal: Signal, row: RowMapping) -> Key:
+        self._changed(row["id"])
+        key = to_key(row, now_micros())
+        self._send(signal, key=key)
+        return key
+
+    def _send(self, signal: Signal, **arguments: object) -> None:
+        actor = self._acting().actor
+        for receiver in signal.receivers_for(self._sender):
+            try:
+                receiver(self._sender, actor=actor, **arguments)
+            except Exception:  # the change is done, and a secret that was just made must reach its caller
+                logger.exception("a receiver of %s failed", signal.name)
+
+
+_CHANGEABLE = ("name", "roles", "context", "expires_at", "owner", "allowed_networks")
+_JSON = ("roles", "context", "allowed_networks")
+
+
+def _stored(name: str, value: Any) -> Any:
+    return dump(value) if name in _JSON and value is not None and not isinstance(value, str) else value
+
+
+def _shown(name: str, value: Any) -> Any:
+    """A stored value as the audit log shows it."""
+    if value is None:
+        return None
+    if name == "expires_at":
+        return isoformat(from_micros(value))
+    return json.loads(value) if name in _JSON else value
+
+
+def _sound(text: object) -> bool:
+    """Whether a database can take it as a text."""
+    try:
+        return isinstance(text, str) and "\0" not in text and bool(text.encode("utf-8") or True)
+    except UnicodeEncodeError:
+        return False
+
+
+def _seconds(span: timedelta) -> str:
+    return f"{int(span.total_seconds())} s"

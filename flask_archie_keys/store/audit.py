@@ -1,0 +1,157 @@
+"""Reads and writes of audit events."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, insert, or_, select, update
+from werkzeug.datastructures import ImmutableDict
+
+from ..domain.clock import from_micros
+from ..domain.ids import first_event_id
+from ..domain.records import AuditEvent
+from .models import events, keys
+
+#: The outcomes of requests whose key was good: these are uses of it.
+USES = ("allowed", "denied")
+_IDS_AT_ONCE = 500  # bound parameters of one statement
+
+
+def to_event(row: RowMapping) -> AuditEvent:
+    """The record of a row."""
+    return AuditEvent(
+        **{name: row[name] for name in _PLAIN},
+        occurred_at=from_micros(row["occurred_at"]),
+        duration_ms=None if row["duration_us"] is None else row["duration_us"] / 1000,
+        details=ImmutableDict(json.loads(row["details"]) if row["details"] else {}),
+    )
+
+
+_PLAIN = [c.name for c in events.c if c.name not in ("occurred_at", "duration_us", "details")]
+
+
+def insert_event(connection: Connection, row: Mapping[str, Any]) -> None:
+    """Insert one new event."""
+    connection.execute(insert(events), dict(row))
+
+
+def merge(connection: Connection, rows: Sequence[Mapping[str, Any]], endings: Sequence[Mapping[str, Any]]) -> None:
+    """Take in what was read from a spool; doing it again changes nothing.
+
+    :param rows: whole events, with how they ended where that is known. Those that are there already (their first part
+        was taken in before) only get their ending.
+    :param endings: how events that are there already ended.
+    """
+    there: set[str] = set()
+    ids = [row["id"] for row in rows]
+    for start in range(0, len(ids), _IDS_AT_ONCE):
+        some = ids[start : start + _IDS_AT_ONCE]
+        there.update(connection.execute(select(events.c.id).where(events.c.id.in_(some))).scalars())
+    new = [row for row in rows if row["id"] not in there]
+    if new:
+        connection.execute(insert(events), new)
+    ended = [*endings, *(row for row in rows if row["id"] in there and row["status"] is not None)]
+    if ended:
+        connection.execute(_COMPLETE, [{"event_id": r["id"], **{f"new_{n}": r[n] for n in _ENDINGS}} for r in ended])
+
+
+_ENDINGS = ("outcome", "reason", "status", "duration_us", "streamed")
+_COMPLETE = (
+    update(events)
+    .where(events.c.id == bindparam("event_id"))
+    .values(
+        # the outcome is told again only when it changed after the key was checked
+        outcome=func.coalesce(bindparam("new_outcome", type_=events.c.outcome.type), events.c.outcome),
+        reason=func.coalesce(bindparam("new_reason", type_=events.c.reason.type), events.c.reason),
+        status=bindparam("new_status", type_=events.c.status.type),
+        duration_us=bindparam("new_duration_us", type_=events.c.duration_us.type),
+        streamed=bindparam("new_streamed", type_=events.c.streamed.type),
+    )
+)
+
+
+def set_last_used(connection: Connection, moments: Mapping[str, int]) -> None:
+    """Move ``last_used_at`` of keys forward, never back."""
+    if moments:
+        connection.execute(_LAST_USED, [{"used_key": k, "used_at": m} for k, m in sorted(moments.items())])
+
+
+_LAST_USED = (
+    update(keys)
+    .where(
+        keys.c.id == bindparam("used_key"),
+        or_(keys.c.last_used_at.is_(None), keys.c.last_used_at < bindparam("used_at")),
+    )
+    .values(last_used_at=bindparam("used_at"))
+)
+
+
+class EventStore:
+    """The audit events of one project and environment."""
+
+    def __init__(self, project: str, environment: str) -> None:
+        self._scope = (events.c.project == project, events.c.environment == environment)
+
+    def find(
+        self,
+        connection: Connection,
+        *,
+        key_ids: Sequence[str] | None,
+        limit: int,
+        before: str | None,
+        since: int | None,
+        until: int | None,
+        equal: Mapping[str, object],
+    ) -> list[RowMapping]:
+        """Up to ``limit`` rows, newest first, with ids below ``before``.
+
+        :param key_ids: only events of these keys; each is one range of an index, so depth costs nothing.
+        :param since: microseconds since the epoch, inclusive; ``until`` is exclusive.
+        :param equal: column names and the values that they must have.
+        """
+        statement = select(events).where(*self._scope)
+        if before is not None:
+            statement = statement.where(events.c.id < before)
+        if since is not None:
+            statement = statement.where(events.c.id >= first_event_id(since))
+        if until is not None:
+            statement = statement.where(events.c.id < first_event_id(until))
+        for column, value in equal.items():
+            statement = statement.where(events.c[column] == value)
+        statement = statement.order_by(events.c.id.desc()).limit(limit)
+        if key_ids is None:
+            return list(connection.execute(statement).mappings())
+        of_keys = (self._of_key(connection, statement, key_id) for key_id in key_ids)
+        merged = heapq.merge(*of_keys, key=lambda row: str(row["id"]), reverse=True)
+        return [row for row, _ in zip(merged, range(limit), strict=False)]
+
+    @staticmethod
+    def _of_key(connection: Connection, statement: Select[Any], key_id: str) -> Iterable[RowMapping]:
+        return list(connection.execute(statement.where(events.c.key_id == key_id)).mappings())
+
+    def uses(self, connection: Connection, key_id: str, since: int, width: int) -> dict[int, int]:
+        """How many requests a good key made by interval: ``{0: 17, 3: 2}``, counted from ``since``.
+
+        :param since: microseconds since the epoch.
+        :param width: microseconds of one interval.
+        """
+        interval: ColumnElement[int] = (events.c.occurred_at - since) // width
+        statement = (
+            select(interval, func.sum(events.c.count))
+            .where(*self._scope, events.c.key_id == key_id, events.c.id >= first_event_id(since))
+            .where(events.c.kind == "request", events.c.outcome.in_(USES))
+            .group_by(interval)
+        )
+        return {int(number): int(count) for number, count in connection.execute(statement)}
+
+    def newest_id(self, connection: Connection) -> str | None:
+        """The id of the newest event."""
+        return connection.execute(select(func.max(events.c.id)).where(*self._scope)).scalar()
+
+    def remove_before(self, connection: Connection, moment: int, limit: int) -> int:
+        """Remove up to ``limit`` events older than ``moment`` (microseconds since the epoch); how many."""
+        old = select(events.c.id).where(*self._scope, events.c.id < first_event_id(moment)).limit(limit)
+        return connection.execute(events.delete().where(events.c.id.in_(old))).rowcount

@@ -1,0 +1,177 @@
+"""Short transactions of our own on the host's engine.
+
+Reads and writes of this package never take part in the host's session: a key that was made stays made when the view
+rolls back, and making one does not commit what the view has pending.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool, SingletonThreadPool, StaticPool
+
+from ..domain.keytext import redact
+from ..errors import StoreUnavailable
+from .models import Base
+
+#: Seconds that a writer waits for the writers before it on SQLite, which has one at a time.
+SQLITE_WRITE_TIMEOUT = 30.0
+
+
+class Database:
+    """The engine that holds our tables.
+
+    :param engine: the host's engine, or a function that finds it (called once, when first needed).
+    :param schema: the schema of our tables, where the host's metadata has a default one.
+    :param create: make the tables when first needed; for a database that is ours alone.
+    """
+
+    def __init__(
+        self, engine: Callable[[], Engine], *, schema: str | None = None, create: bool = False, owned: bool = False
+    ) -> None:
+        self._find = engine
+        self._schema = schema
+        self._create = create
+        self._engine: Engine | None = None
+        self._owned = owned
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, with the schema of our tables.
+
+        :raises StoreUnavailable: if a database of our own cannot be made.
+        """
+        if self._engine is None:
+            engine = self._find()
+            if self._schema is not None:
+                engine = engine.execution_options(schema_translate_map={None: self._schema})
+            if self._create:
+                create_tables(engine)
+            self._engine = engine
+        return self._engine
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the database is SQLite."""
+        return self.engine.dialect.name == "sqlite"
+
+    @property
+    def is_shared_connection(self) -> bool:
+        """Whether all threads share one connection, as with SQLite in memory: then our transactions are the host's."""
+        return isinstance(self.engine.pool, (StaticPool, SingletonThreadPool))
+
+    @property
+    def has_plain_pool(self) -> bool:
+        """Whether connections come from an ordinary pool, so that one may be kept for the hot read."""
+        return type(self.engine.pool) is QueuePool
+
+    @property
+    def schema(self) -> str | None:
+        """The schema of our tables; ``None`` for the connection's default."""
+        return self._schema
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading.
+
+        :raises StoreUnavailable: if the database cannot be reached or lacks our tables.
+        """
+        with _as_unavailable(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One write transaction: committed at the end of the block, rolled back on any error.
+
+        On SQLite it begins with ``BEGIN IMMEDIATE``: a transaction that reads first and writes later is refused at
+        once when another one wrote in between; one that begins as a writer waits its turn.
+
+        :raises StoreUnavailable: if the database cannot be reached, lacks our tables or stays locked.
+        """
+        with _as_unavailable():
+            if self.is_sqlite and not self.is_shared_connection:
+                with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                    with _immediate(connection):
+                        yield connection
+            else:
+                with self.engine.begin() as connection:
+                    yield connection
+
+    def missing_tables(self) -> list[str]:
+        """The names of our tables that the database lacks."""
+        with self.read() as connection:
+            existing = set(inspect(connection).get_table_names(schema=self._schema))
+        return [name for name in Base.metadata.tables if name not in existing]
+
+    def close(self) -> None:
+        """Close the connections of a database of our own; the host's engine is the host's to close."""
+        if self._owned and self._engine is not None:
+            self._engine.dispose()
+
+
+@contextmanager
+def _as_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        raise StoreUnavailable(f"the key store cannot be used: {redact(str(cause)).strip()}") from error
+
+
+def is_locked(error: BaseException | None) -> bool:
+    """Whether an error of SQLite says that another connection is writing."""
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+
+@contextmanager
+def _immediate(connection: Connection) -> Iterator[None]:
+    deadline = time.monotonic() + SQLITE_WRITE_TIMEOUT
+    while True:
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            break
+        except OperationalError as error:
+            if not is_locked(error.orig) or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.005, 0.05))
+    try:
+        yield
+        connection.exec_driver_sql("COMMIT")
+    except BaseException:
+        connection.exec_driver_sql("ROLLBACK")
+        raise
+
+
+def create_tables(engine: Engine) -> None:
+    """Make the tables that are missing. Safe when several processes do it at once."""
+    for attempt in range(3):
+        try:
+            Base.metadata.create_all(engine)
+            return
+        except DBAPIError:
+            if attempt == 2:
+                raise
+            time.sleep(0.05)  # another process made one between our look and our CREATE
+
+
+def own_sqlite(path: Path) -> Engine:
+    """An engine on an SQLite file of our own, for a host without a database. It is disposed of with its last user."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 15})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, record: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    weakref.finalize(engine, engine.pool.dispose)
+    return engine

@@ -1,0 +1,183 @@
+"""The hot read: one key's row by its id, at every request, below the ORM.
+
+A read through :class:`~sqlalchemy.orm.Session` costs ten times the SELECT itself. Here a connection is taken out of
+the host's pool once (``detach``: made by the host's own creator, with its event listeners), set to autocommit so that
+each read sees the newest commit, and kept on a free list. The list grows to the number of reads that ran at the same
+time. Pools that are not plain, and databases other than SQLite and PostgreSQL by psycopg, get an ordinary read through
+the pool.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import bindparam, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..errors import StoreUnavailable
+from .database import Database
+from .models import keys
+
+
+class KeyRow(NamedTuple):
+    """What is read of a key at each request; times in microseconds since the epoch, JSON as text."""
+
+    project: str
+    environment: str
+    digest: str | None
+    name: str
+    prefix: str
+    roles: str
+    context: str
+    owner: str | None
+    allowed_networks: str | None
+    expires_at: int | None
+    disabled_at: int | None
+    deleted_at: int | None
+
+
+Row = tuple[Any, ...]
+_Reader = Callable[[str], "Row | None"]
+_CACHE_SIZE = 10_000
+_inherited: list[Any] = []  # connections of the parent process: never used here, and never closed under the parent
+
+
+class KeyLookup:
+    """Reads key rows. The row is a plain tuple with the fields of :class:`KeyRow`.
+
+    :param max_staleness: how long a row that was read may be used again; zero reads at every call.
+    """
+
+    def __init__(self, database: Database, max_staleness: timedelta = timedelta(0)) -> None:
+        self._database = database
+        self._staleness = max_staleness.total_seconds()
+        self._cache: OrderedDict[str, tuple[float, Row]] = OrderedDict()
+        self._free: deque[_Kept] = deque()
+        self._reader: _Reader | None = None
+        _lookups.add(self)
+        weakref.finalize(self, _close_all, self._free)
+
+    def read(self, key_id: str) -> Row | None:
+        """The row of ``key_id`` in whatever project and environment it is; ``None`` if there is none.
+
+        :raises StoreUnavailable: if the database cannot be read.
+        """
+        if not self._staleness:
+            return (self._reader or self._choose())(key_id)
+        now = time.monotonic()
+        cached = self._cache.get(key_id)
+        if cached is not None and now - cached[0] < self._staleness:
+            return cached[1]
+        row = (self._reader or self._choose())(key_id)
+        if row is None:
+            self._cache.pop(key_id, None)
+        else:
+            self._cache[key_id] = (now, row)
+            while len(self._cache) > _CACHE_SIZE:
+                self._cache.popitem(last=False)
+        return row
+
+    def forget(self, key_id: str) -> None:
+        """Read ``key_id`` anew at the next request; this process has just changed it."""
+        self._cache.pop(key_id, None)
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        _close_all(self._free)
+
+    def abandon(self) -> None:
+        """Let go of connections inherited over a fork, without touching them."""
+        _inherited.extend(self._free)
+        self._free.clear()
+
+    def _choose(self) -> _Reader:
+        database = self._database
+        driver = f"{database.engine.dialect.name}+{database.engine.dialect.driver}"
+        if driver not in _PREPARE or not database.has_plain_pool:
+            self._reader = self._read_pooled
+            return self._reader
+        table = keys.name
+        if database.schema is not None:
+            table = f"{database.engine.dialect.identifier_preparer.quote_schema(database.schema)}.{table}"
+        place = "?" if database.is_sqlite else "%s"
+        self._sql = f"SELECT {', '.join(KeyRow._fields)} FROM {table} WHERE id = {place}"
+        self._reader = self._read_kept
+        return self._reader
+
+    def _connect(self) -> _Kept:
+        engine = self._database.engine
+        try:
+            fairy = engine.raw_connection()
+            connection = fairy.dbapi_connection
+            fairy.detach()
+            execute = _PREPARE[f"{engine.dialect.name}+{engine.dialect.driver}"](connection)
+        except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
+            raise StoreUnavailable("the key store cannot be reached") from error
+        return _Kept(execute, connection, fairy)
+
+    def _read_kept(self, key_id: str) -> Row | None:
+        while True:
+            try:
+                kept, fresh = self._free.pop(), False
+            except IndexError:
+                kept, fresh = self._connect(), True
+            try:
+                rows = kept.execute(self._sql, (key_id,)).fetchall()
+            except self._database.engine.dialect.loaded_dbapi.Error as error:
+                kept.connection.close()
+                if fresh:
+                    raise StoreUnavailable(f"the key store cannot be read: {error}") from error
+                continue  # the server was restarted meanwhile; in the end a fresh connection decides
+            self._free.append(kept)
+            return rows[0] if rows else None
+
+    def _read_pooled(self, key_id: str) -> Row | None:
+        with self._database.read() as connection:
+            row = connection.execute(_SELECT, {"key_id": key_id}).first()
+        return None if row is None else tuple(row)
+
+
+class _Kept(NamedTuple):
+    """A connection out of the pool, its ``execute``, and the pool's handle, which must live as long."""
+
+    execute: Callable[..., Any]
+    connection: Any
+    handle: Any
+
+
+def _prepare_sqlite(connection: Any) -> Callable[..., Any]:
+    if getattr(connection, "autocommit", -1) != -1:  # the driver's new transaction control, Python 3.12
+        connection.autocommit = True
+    connection.isolation_level = None
+    return connection.execute  # type: ignore[no-any-return]
+
+
+def _prepare_psycopg(connection: Any) -> Callable[..., Any]:
+    connection.rollback()
+    connection.autocommit = True
+    return connection.cursor().execute  # type: ignore[no-any-return]
+
+
+_PREPARE = {"sqlite+pysqlite": _prepare_sqlite, "postgresql+psycopg": _prepare_psycopg}
+_SELECT = select(*[keys.c[name] for name in KeyRow._fields]).where(keys.c.id == bindparam("key_id"))
+_lookups: weakref.WeakSet[KeyLookup] = weakref.WeakSet()
+
+
+def _close_all(free: deque[_Kept]) -> None:
+    while free:
+        free.pop().connection.close()
+
+
+def _abandon_all() -> None:
+    for lookup in list(_lookups):
+        lookup.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)

@@ -1,0 +1,94 @@
+"""The tables, as static models on a base of our own.
+
+They are copied into the host's metadata (:func:`copy_tables`), where ``db.create_all()`` and Alembic's autogenerate
+find them. Only plain column types, so that a migration needs no import of this package; every constraint and index is
+named here, so that the host's naming convention cannot rename them.
+
+Times are ``BIGINT`` microseconds since 1970-01-01 UTC: the one form that all databases store, compare and divide alike.
+Lists and contexts are JSON in ``TEXT``.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Index, Integer, MetaData, PrimaryKeyConstraint, String, Table, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """The base of this package's models; it shares nothing with the host's."""
+
+
+class ApiKey(Base):
+    """A key's record. ``digest`` is NULL once the key is deleted."""
+
+    __tablename__ = "archie_api_keys"
+    __table_args__ = (
+        PrimaryKeyConstraint("id", name="pk_archie_api_keys"),
+        Index("ix_archie_api_keys_created", "project", "environment", "created_at", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(12))
+    project: Mapped[str] = mapped_column(String(64))
+    environment: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(200))
+    prefix: Mapped[str] = mapped_column(String(32))
+    digest: Mapped[str | None] = mapped_column(String(255))
+    roles: Mapped[str] = mapped_column(Text)
+    context: Mapped[str] = mapped_column(Text)
+    owner: Mapped[str | None] = mapped_column(String(200))
+    allowed_networks: Mapped[str | None] = mapped_column(Text)
+    rate_limit: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    created_by: Mapped[str] = mapped_column(String(255))
+    expires_at: Mapped[int | None] = mapped_column(BigInteger)
+    disabled_at: Mapped[int | None] = mapped_column(BigInteger)
+    deleted_at: Mapped[int | None] = mapped_column(BigInteger)
+    last_used_at: Mapped[int | None] = mapped_column(BigInteger)
+    replaces: Mapped[str | None] = mapped_column(String(12))
+    replaced_by: Mapped[str | None] = mapped_column(String(12))
+    version: Mapped[int] = mapped_column(Integer)
+
+
+class AuditEvent(Base):
+    """One entry of the audit log. The id is a UUIDv7 in hexadecimal, so each index also sorts by time."""
+
+    __tablename__ = "archie_audit_events"
+    __table_args__ = (
+        PrimaryKeyConstraint("id", name="pk_archie_audit_events"),
+        Index("ix_archie_audit_events_scope", "project", "environment", "id"),
+        Index("ix_archie_audit_events_key", "project", "environment", "key_id", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(32))
+    occurred_at: Mapped[int] = mapped_column(BigInteger)
+    project: Mapped[str] = mapped_column(String(64))
+    environment: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(32))
+    key_id: Mapped[str | None] = mapped_column(String(12))
+    actor: Mapped[str | None] = mapped_column(String(255))
+    outcome: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str | None] = mapped_column(String(64))
+    method: Mapped[str | None] = mapped_column(String(32))
+    route: Mapped[str | None] = mapped_column(String(1024))
+    path: Mapped[str | None] = mapped_column(String(1024))
+    status: Mapped[int | None] = mapped_column(Integer)
+    duration_us: Mapped[int | None] = mapped_column(BigInteger)
+    remote_address: Mapped[str | None] = mapped_column(String(64))
+    user_agent: Mapped[str | None] = mapped_column(String(256))
+    request_id: Mapped[str | None] = mapped_column(String(128))
+    count: Mapped[int] = mapped_column(Integer)
+    truncated: Mapped[bool] = mapped_column(Boolean)
+    streamed: Mapped[bool] = mapped_column(Boolean)
+    details: Mapped[str | None] = mapped_column(Text)
+
+
+keys: Table = Base.metadata.tables[ApiKey.__tablename__]
+events: Table = Base.metadata.tables[AuditEvent.__tablename__]
+
+
+def copy_tables(metadata: MetaData) -> None:
+    """Copy our tables into ``metadata``, with its default schema; what is there already is left as it is."""
+    for table in Base.metadata.sorted_tables:
+        name = table.name if metadata.schema is None else f"{metadata.schema}.{table.name}"
+        if name not in metadata.tables:
+            table.to_metadata(metadata, schema=None)
