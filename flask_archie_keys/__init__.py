@@ -1,4 +1,4 @@
-"""API keys for Flask applications: make them, scope them, check them, see who used which, change them without outage."""
+"""API keys for Flask applications: make them, scope them, check them, see who used which, change them safely."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from .config import Config
 from .domain.clock import from_micros, now_micros
@@ -64,7 +64,9 @@ class Authenticator:
         self._rehash = rehash
         self._known: dict[str, Known] = {}
 
-    def authenticate(self, header: str | None, remote_address: str | None, *, optional: bool = False) -> Principal | None:
+    def authenticate(
+        self, header: str | None, remote_address: str | None, *, optional: bool = False
+    ) -> Principal | None:
         """The key's principal.
 
         :param header: the raw value of ``Authorization``, latin-1 decoded as in WSGI.
@@ -95,7 +97,7 @@ class Authenticator:
         if known is None or known.row != row:
             known = self._learn(key_id, row)
         self._verify(key_id, text, row)
-        for refusal in refusals(row, now_micros(), known.networks, remote_address):
+        for refusal in refusals(*row[9:], now=now_micros(), networks=known.networks, remote_address=remote_address):
             raise _error(refusal, key_id)
         return known.principal
 
@@ -111,7 +113,7 @@ class Authenticator:
             self._rehash(key_id, text, digest)
 
     def _learn(self, key_id: str, row: Row) -> Known:
-        known = Known(row, _principal(key_id, row), _networks(row))
+        known = Known(row, _principal(key_id, row), networks_of(load_list(row[8])))
         if len(self._known) >= _KNOWN_MAX:
             self._known.clear()
         self._known[key_id] = known
@@ -121,7 +123,7 @@ class Authenticator:
 def extract(header: str | None, *, optional: bool = False) -> str | None:
     """The bearer credential of an ``Authorization`` header; ``None`` if there is none or another scheme's.
 
-    The raw value is matched whole: the usual ``strip`` and ``split`` take more characters for blanks than RFC 9110 does.
+    The raw value is matched whole: ``strip`` and ``split`` take more characters for blanks than RFC 9110 does.
 
     :raises BadRequest: if it is a bearer credential outside the grammar of RFC 6750, or over 256 bytes.
     """
@@ -138,14 +140,18 @@ def extract(header: str | None, *, optional: bool = False) -> str | None:
 
 
 def refusals(
-    row: Row, now: int, networks: tuple[Network, ...] | None, remote_address: str | None
+    expires_at: int | None,
+    disabled_at: int | None,
+    deleted_at: int | None,
+    *,
+    now: int,
+    networks: tuple[Network, ...] | None,
+    remote_address: str | None,
 ) -> Iterator[Refusal]:
     """All that stands against a key whose secret is right, the first one decisive.
 
-    :param row: with the fields of :class:`KeyRow`.
-    :param now: microseconds since the epoch.
+    All times in microseconds since the epoch.
     """
-    expires_at, disabled_at, deleted_at = row[9:]
     if deleted_at is not None:
         yield Refusal("deleted", Unauthorized)
     if disabled_at is not None:
@@ -173,8 +179,8 @@ def _within(remote_address: str | None, networks: tuple[Network, ...]) -> bool:
     return any(address in network for network in networks)
 
 
-def _networks(row: Row) -> tuple[Network, ...] | None:
-    networks = load_list(row[8])
+def networks_of(networks: Sequence[str] | None) -> tuple[Network, ...] | None:
+    """The networks of their texts; ``None`` for any."""
     return None if networks is None else tuple(ipaddress.ip_network(network) for network in networks)
 
 

@@ -123,10 +123,8 @@ def guard(
     requirement = _requirement(roles, match, optional)
 
     def check() -> Response | None:
-        if request.method == "OPTIONS" and request.url_rule is not None:
-            if getattr(request.url_rule, "provide_automatic_options", False):
-                return None
-        return enforce(requirement)
+        automatic = getattr(request.url_rule, "provide_automatic_options", False)
+        return None if automatic and request.method == "OPTIONS" else enforce(requirement)
 
     setattr(check, _REQUIREMENT, requirement)
     return check
@@ -327,6 +325,4 @@ def _guards_before(app: Flask, endpoint: str) -> Iterator[Any]:
 
 def roles_of_views(app: Flask) -> set[str]:
     """The roles that the application's views name."""
-    return {
-        role for asked in requirements(app).values() for requirement in asked for role in requirement.roles or ()
-    }
+    return {role for asked in requirements(app).values() for requirement in asked for role in requirement.roles or ()}

@@ -28,9 +28,7 @@ class _Wrong(Exception):
     """What is wrong with a value, as the end of a sentence that begins with the setting's name."""
 
 
-def _setting(
-    default: Any, check: Callable[[Any], Any], help: str, *, shared: bool = False, repr: bool = True
-) -> Any:
+def _setting(default: Any, check: Callable[[Any], Any], help: str, *, shared: bool = False, repr: bool = True) -> Any:
     """A field of :class:`Config`. ``shared``: one value for the application, not one for each environment."""
     return field(default=default, repr=repr, metadata={"check": check, "help": help, "shared": shared})
 

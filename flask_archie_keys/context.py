@@ -84,8 +84,10 @@ class AppState:
 class RequestState:
     """What is known of a request that was checked. Bound to its request object: contexts may be shared in tests."""
 
-    __slots__ = ("done", "environment", "event_id", "outcome", "principal", "reason", "request", "started", "status")
-    __slots__ += ("streamed",)
+    __slots__ = (
+        *("request", "environment", "principal", "started", "event_id"),
+        *("outcome", "reason", "status", "streamed", "done"),
+    )
 
     def __init__(self, request: Request, environment: Environment, principal: Principal, started: int) -> None:
         self.request = request

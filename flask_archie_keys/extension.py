@@ -13,7 +13,6 @@ from sqlalchemy import Engine, MetaData
 from . import authorization, context
 from .audit.log import AuditLog
 from .authentication import Authenticator
-from .authorization import Match
 from .config import Config, load
 from .context import AppState, Environment
 from .domain.cursors import Cursors

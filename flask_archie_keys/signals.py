@@ -1,8 +1,8 @@
 """blinker signals, sent after a change has been committed.
 
-The sender is the Flask application; ``key`` is the :class:`~flask_archie_keys.Key` as it is now and ``actor`` who did it
-(``system``, ``key:…``, ``user:…``). No signal carries a secret. A receiver that raises is logged and does not undo
-the change.
+The sender is the Flask application; ``key`` is the :class:`~flask_archie_keys.Key` as it is now and ``actor`` is who
+did it (``system``, ``key:…``, ``user:…``). No signal carries a secret. A receiver that raises is logged and does not
+undo the change.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from ..config import Config
 from ..domain import rules
 from ..domain.clock import from_micros, now_micros, to_micros
@@ -136,7 +138,9 @@ class AuditLog:
         if self.config.audit.background and not self._database.is_shared_connection:
             self._stop = threading.Event()
             arguments = (weakref.ref(self), self._stop, self.config.audit.interval.total_seconds())
-            self._thread = threading.Thread(target=_drain_forever, args=arguments, name="archie-keys-drain", daemon=True)
+            self._thread = threading.Thread(
+                target=_drain_forever, args=arguments, name="archie-keys-drain", daemon=True
+            )
             self._thread.start()
 
     def tick(self) -> None:
@@ -226,6 +230,10 @@ class AuditLog:
         more = len(rows) > limit
         return Page(items, self._cursors.dump("audit", [items[-1].id]) if more else None)
 
+    def newest_id(self, connection: Connection) -> str | None:
+        """The id of the newest event in the database."""
+        return self._events.newest_id(connection)
+
     def traffic(self, key_id: str) -> Traffic:
         """Whether a key is still used, with its requests of the last 24 hours by the hour.
 
@@ -239,7 +247,9 @@ class AuditLog:
             if row is None:
                 raise KeyNotFound(f"there is no key {key_id[:64]!r} in {self.config.environment}")
             uses = self._events.uses(connection, key_id, start, _HOUR)
-        status = status_at(now, **{name: row[name] for name in ("expires_at", "disabled_at", "deleted_at", "replaced_by")})
+        status = status_at(
+            now, **{name: row[name] for name in ("expires_at", "disabled_at", "deleted_at", "replaced_by")}
+        )
         last = row["last_used_at"]
         quiet = timedelta(microseconds=max(now - (row["created_at"] if last is None else last), 0))
         return Traffic(

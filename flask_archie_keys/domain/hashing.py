@@ -37,7 +37,7 @@ def pepper_id(pepper: str) -> str:
     return _hmac(pepper.encode(), "flask_archie_keys pepper id").hexdigest()[:_PEPPER_ID_LENGTH]
 
 
-class ArchieHmacSha256(PasswordHash):
+class ArchieHmacSha256(PasswordHash):  # type: ignore[misc]
     """The scheme as a passlib handler: ``$archie-hmac-sha256$<pepper id>$<hex digest>``.
 
     It needs the context keyword ``key_id``: the digest is of ``key_id NUL text``.
@@ -63,12 +63,12 @@ class ArchieHmacSha256(PasswordHash):
         return text.startswith(IDENT)
 
     @classmethod
-    def hash(cls, secret: str | bytes, **kwds: Any) -> str:  # type: ignore[override]
+    def hash(cls, secret: str | bytes, **kwds: Any) -> str:
         """The digest of ``secret`` for the record ``key_id``."""
         return f"{IDENT}{cls.newest}${cls._hexdigest(cls.newest, secret, kwds['key_id'])}"
 
     @classmethod
-    def verify(cls, secret: str | bytes, hash: str | bytes, **kwds: Any) -> bool:  # type: ignore[override]
+    def verify(cls, secret: str | bytes, hash: str | bytes, **kwds: Any) -> bool:
         """Whether ``secret`` is the one of this digest. A digest under a pepper that is not known is refused."""
         digest = hash.decode("ascii", "replace") if isinstance(hash, bytes) else hash
         pepper = digest[len(IDENT) : len(IDENT) + _PEPPER_ID_LENGTH]
@@ -90,7 +90,7 @@ class ArchieHmacSha256(PasswordHash):
     @classmethod
     def genconfig(cls, **kwds: Any) -> None:
         """Not a scheme with settings in the hash (legacy part of the passlib interface)."""
-        return None
+        return
 
     @classmethod
     def genhash(cls, secret: str | bytes, config: str, **kwds: Any) -> str:
@@ -126,7 +126,7 @@ class Hasher:
 
     def digest(self, key_id: str, text: str) -> str:
         """The digest to store for the key text ``text`` in the record ``key_id``."""
-        return self._context.hash(text, key_id=key_id)
+        return self._handler.hash(text, key_id=key_id)
 
     def verify(self, key_id: str, text: str, digest: str) -> bool:
         """Whether ``text`` is the key of this record; False for a digest of a scheme that is not accepted."""
@@ -134,7 +134,7 @@ class Hasher:
             return self._handler.verify(text, digest, key_id=key_id)
         if self._context.identify(digest) is None:
             return False
-        return self._context.verify(text, digest, key_id=key_id)
+        return bool(self._context.verify(text, digest, key_id=key_id))
 
     def needs_update(self, digest: str) -> bool:
         """Whether the digest should be made anew: an older pepper, or a foreign scheme."""

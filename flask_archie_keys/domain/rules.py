@@ -161,7 +161,9 @@ def context(value: object) -> dict[str, ContextValue]:
     problems.check()
     size = len(json.dumps(clean, ensure_ascii=False, separators=(",", ":")).encode())
     if size > CONTEXT_MAX_BYTES:
-        raise ValidationFailed.one("context", "length", f"must be at most {CONTEXT_MAX_BYTES} bytes as JSON, not {size}")
+        raise ValidationFailed.one(
+            "context", "length", f"must be at most {CONTEXT_MAX_BYTES} bytes as JSON, not {size}"
+        )
     return clean
 
 

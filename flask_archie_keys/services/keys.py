@@ -13,17 +13,16 @@ from sqlalchemy import Connection, RowMapping, case, literal
 
 from .. import signals
 from ..audit.log import AuditLog
+from ..audit.management import record
 from ..config import Config
 from ..domain import rules
 from ..domain.clock import from_micros, isoformat, now_micros
 from ..domain.cursors import Cursors
 from ..domain.hashing import Hasher
-from ..domain.ids import new_event_id
 from ..domain.keytext import is_key_id, mint
 from ..domain.principals import Acting
 from ..domain.records import STATUSES, CreatedKey, Key, Page, Status
-from ..errors import BadRequest, Conflict, KeyInUse, KeyNotFound, ValidationFailed, VersionMismatch
-from ..store import audit as audit_store
+from ..errors import BadRequest, Conflict, KeyInUse, KeyNotFound, ServiceError, ValidationFailed, VersionMismatch
 from ..store.database import Database
 from ..store.keys import KeyStore, dump, is_alive, to_key
 from ..store.models import keys as table
@@ -258,8 +257,8 @@ class KeyService:
             traffic = self._audit.traffic(key_id)
             if not traffic.safe_to_delete:
                 raise KeyInUse(
-                    f"the key {key_id} was used {_seconds(traffic.quiet)} ago; it counts as quiet "
-                    f"after {_seconds(self._config.quiet_period)}"
+                    f"the key {key_id} was {'made' if traffic.last_used_at is None else 'used'} "
+                    f"{_seconds(traffic.quiet)} ago; it counts as quiet after {_seconds(self._config.quiet_period)}"
                 )
         with self._database.write() as connection:
             now = now_micros()
@@ -298,17 +297,16 @@ class KeyService:
     # -- parts
 
     def _validated(self, given: Mapping[str, Any], *, now: int, created: int) -> tuple[dict[str, Any], rules.Problems]:
+        check: dict[str, Callable[[Any], Any]] = {
+            "name": rules.name,
+            "roles": lambda value: rules.roles(value, self._known_roles()),
+            "context": rules.context,
+            "expires_at": lambda value: rules.expiry(value, now=now, created=created, max_age=self._config.max_age),
+            "owner": rules.owner,
+            "allowed_networks": rules.allowed_networks,
+        }
         problems = rules.Problems()
-        values: dict[str, Any] = {}
-        for name, value in given.items():
-            if name == "roles":
-                values[name] = problems.take(rules.roles, value, self._known_roles())
-            elif name == "expires_at":
-                max_age = self._config.max_age
-                values[name] = problems.take(lambda v: rules.expiry(v, now=now, created=created, max_age=max_age), value)
-            else:
-                values[name] = problems.take(getattr(rules, name), value)
-        return values, problems
+        return {name: problems.take(check[name], value) for name, value in given.items()}, problems
 
     def _new_row(self, values: Mapping[str, Any], now: int) -> tuple[str, dict[str, Any]]:
         key_id, text = mint(values["prefix"])
@@ -364,7 +362,7 @@ class KeyService:
             row = self._row(connection, key_id)
         return self._done(signal, row)
 
-    def _changed_meanwhile(self, connection: Connection, key_id: str, version: int | None) -> Conflict | VersionMismatch:
+    def _changed_meanwhile(self, connection: Connection, key_id: str, version: int | None) -> ServiceError:
         try:
             self._require(self._row(connection, key_id), version)
         except (Conflict, VersionMismatch) as error:
@@ -385,27 +383,7 @@ class KeyService:
         return f"the key {row['id']} is {status} and cannot be {verb}"
 
     def _record(self, connection: Connection, kind: str, key_id: str, details: Mapping[str, object]) -> None:
-        now_ns = now_micros() * 1000
-        acting = self._acting()
-        row = dict.fromkeys(c.name for c in audit_store.events.c)
-        row.update(
-            id=new_event_id(now_ns),
-            occurred_at=now_ns // 1000,
-            project=self._config.project,
-            environment=self._config.environment,
-            kind=kind,
-            key_id=key_id,
-            actor=acting.actor,
-            outcome="allowed",
-            remote_address=acting.remote_address,
-            user_agent=acting.user_agent,
-            request_id=acting.request_id,
-            count=1,
-            truncated=False,
-            streamed=False,
-            details=dump(details) if details else None,
-        )
-        audit_store.insert_event(connection, row)
+        record(connection, self._config, self._acting(), kind, key_id, details)
 
     def _done(self, signal: Signal, row: RowMapping) -> Key:
         self._changed(row["id"])
@@ -419,7 +397,7 @@ class KeyService:
             try:
                 receiver(self._sender, actor=actor, **arguments)
             except Exception:  # the change is done, and a secret that was just made must reach its caller
-                logger.exception("a receiver of %s failed", signal.name)
+                logger.exception("a receiver of %r failed", signal)
 
 
 _CHANGEABLE = ("name", "roles", "context", "expires_at", "owner", "allowed_networks")

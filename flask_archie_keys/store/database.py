@@ -99,9 +99,9 @@ class Database:
         """
         with _as_unavailable():
             if self.is_sqlite and not self.is_shared_connection:
-                with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                    with _immediate(connection):
-                        yield connection
+                plain = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                with plain as connection, _immediate(connection):
+                    yield connection
             else:
                 with self.engine.begin() as connection:
                     yield connection

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Index, Integer, MetaData, PrimaryKeyConstraint, String, Table, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.sql.schema import RETAIN_SCHEMA
 
 
 class Base(DeclarativeBase):
@@ -91,4 +92,4 @@ def copy_tables(metadata: MetaData) -> None:
     for table in Base.metadata.sorted_tables:
         name = table.name if metadata.schema is None else f"{metadata.schema}.{table.name}"
         if name not in metadata.tables:
-            table.to_metadata(metadata, schema=None)
+            table.to_metadata(metadata, schema=metadata.schema or RETAIN_SCHEMA)
