@@ -91,26 +91,20 @@ def _protect(requirement: Requirement, view: Callable[..., Any]) -> Callable[...
     if not callable(view):
         raise TypeError(f"require_api_key takes a view, or keyword arguments; not {view!r}")
 
+    is_async = inspect.iscoroutinefunction(view)
+
     @functools.wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         refusal = enforce(requirement)
         if refusal is not None:
             return refusal
-        return ensure_sync(view)(*args, **kwargs)
+        return (current_app.ensure_sync(view) if is_async else view)(*args, **kwargs)
 
-    plain = not _is_async(view)
-    ensure_sync: Callable[..., Any] = (lambda f: f) if plain else (lambda f: current_app.ensure_sync(f))
     if isinstance(view, functools.partial):
         guarded.__name__ = getattr(view.func, "__name__", "guarded")
     setattr(guarded, _REQUIREMENT, requirement)
     _remember(view, guarded)
     return guarded
-
-
-def _is_async(view: Any) -> bool:
-    while isinstance(view, functools.partial):
-        view = view.func
-    return inspect.iscoroutinefunction(view) or inspect.iscoroutinefunction(getattr(view, "__call__", None))
 
 
 def guard(
@@ -221,7 +215,8 @@ def _note_status(response: Response) -> Response:
     checked = get_request_state(request._get_current_object())  # type: ignore[attr-defined]
     if checked is not None:
         checked.status = response.status_code
-        checked.streamed = response.is_streamed
+        # an error page counts as streamed too, but its length is known
+        checked.streamed = response.is_streamed and (response.direct_passthrough or response.content_length is None)
     return response
 
 

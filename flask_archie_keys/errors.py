@@ -26,6 +26,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
+from .domain.keytext import redact
+
 
 class ArchieKeysError(Exception):
     """The base of all errors of this package."""
@@ -166,6 +168,12 @@ class Unavailable(ServiceError):
     def __init__(self, detail: str, *, retry_after: int = 1) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
+
+    @property
+    def cause(self) -> str | None:
+        """What the database or the system said, for logs and the command line; clients are not told."""
+        cause = getattr(self.__cause__, "orig", None) or self.__cause__
+        return None if cause is None else redact(str(cause)).strip()
 
 
 class StoreUnavailable(Unavailable):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
+from flask import Flask, current_app, has_app_context
 from sqlalchemy import Engine, MetaData
 
 from . import authorization, context
@@ -133,6 +133,20 @@ class _Host:
         engine: Engine = engines[name]
         return engine
 
+    def is_writing(self) -> bool:
+        """Whether the host's session in this context has written to SQLite and not committed yet."""
+        if not has_app_context() or current_app._get_current_object() is not self.app:  # type: ignore[attr-defined]
+            return False
+        session = self.db.session
+        registry = getattr(session, "registry", None)  # Flask-SQLAlchemy's is scoped, Lite's is a session
+        if registry is not None:
+            if not registry.has():
+                return False
+            session = registry()
+        if not session.in_transaction():
+            return False
+        return bool(getattr(session.connection().connection.dbapi_connection, "in_transaction", False))
+
 
 def _hasher(config: Config) -> Hasher:
     return Hasher(config.peppers, config.project, config.environment, config.import_schemes)
@@ -166,9 +180,11 @@ def _database(app: Flask, host: _Host, config: Config, metadata: MetaData | None
                 "or pass it: keys.init_app(app, db=db)"
             )
         path = Path(app.instance_path) / "archie_keys.sqlite"
-        return Database(lambda: own_sqlite(path), create=True, owned=True)
+        return Database(lambda: own_sqlite(path), owned=True)
     target = metadata if metadata is not None else host.metadata(config.bind_key)
-    return Database(lambda: host.engine(config.bind_key), schema=None if target is None else target.schema)
+    schema = None if target is None else target.schema
+    is_writing = host.is_writing if config.bind_key is None else lambda: False  # another file, another writer
+    return Database(lambda: host.engine(config.bind_key), schema=schema, host_is_writing=is_writing)
 
 
 def _known_roles(app: Flask, config: Config) -> Callable[[], Collection[str]]:

@@ -77,7 +77,7 @@ class Drainer:
         try:
             lock = os.open(self._directory / LOCK, flags, 0o600)
         except OSError as error:
-            raise AuditUnavailable(f"the audit spool cannot be drained: {error}") from error
+            raise AuditUnavailable("the audit spool cannot be drained") from error
         _held.add(lock)
         try:
             yield _locked(lock, wait)
@@ -134,7 +134,7 @@ class Drainer:
             if isinstance(error, StoreUnavailable) and not isinstance(error.__cause__, (DataError, IntegrityError)):
                 raise
             if len(records) == 1:
-                self._quarantine(records[0][0], str(error), done)
+                self._quarantine(records[0][0], str(error.__cause__ or error), done)
                 return
             half = len(records) // 2
             self._merge(records[:half], done)
@@ -201,6 +201,19 @@ def _write_offset(path: Path, offset: int) -> None:
     new = Path(f"{path}{_OFFSET}.new")
     new.write_text(str(offset))
     os.replace(new, f"{path}{_OFFSET}")
+
+
+def waiting(directory: Path) -> dict[Path, int]:
+    """The spool files that hold bytes which are not drained yet, and how many."""
+    found = {}
+    for path in sorted(directory.glob(f"*{SUFFIX}")):
+        try:
+            left = path.stat().st_size - _read_offset(path)
+        except FileNotFoundError:  # drained and removed meanwhile
+            continue
+        if left > 0:
+            found[path] = left
+    return found
 
 
 def count_quarantined(directory: Path) -> int:

@@ -38,17 +38,23 @@ def open_directory(directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = directory.lstat()
     except OSError as error:
-        raise AuditUnavailable(f"the audit spool cannot be made: {error}") from error
+        raise AuditUnavailable("the audit spool cannot be made") from error
     if not stat.S_ISDIR(found.st_mode):
-        raise AuditUnavailable(f"the audit spool {directory} is not a folder, or is a link to one")
+        raise _unsafe(f"{directory} is not a folder, or is a link to one")
     if found.st_uid != os.geteuid():
-        raise AuditUnavailable(f"the audit spool {directory} belongs to another user")
+        raise _unsafe(f"{directory} belongs to another user")
     if found.st_mode & 0o077:
-        raise AuditUnavailable(f"the audit spool {directory} is open to others; chmod 700 it")
+        raise _unsafe(f"{directory} is open to others; chmod 700 it")
+
+
+def _unsafe(why: str) -> AuditUnavailable:
+    error = AuditUnavailable("the audit spool is not safe to write to")
+    error.__cause__ = PermissionError(why)
+    return error
 
 
 def spool_size(directory: Path) -> int:
-    """The bytes that wait in a spool folder."""
+    """The bytes that a spool folder holds."""
     total = 0
     with os.scandir(directory) as entries:
         for entry in entries:
@@ -158,7 +164,7 @@ class Spool:
         if self._config.on_failure == "closed":
             if isinstance(error, AuditUnavailable):
                 raise error
-            raise AuditUnavailable(f"the audit event cannot be written: {error}") from error
+            raise AuditUnavailable("the audit event cannot be written") from error
         self._drop(error)
 
     def _drop(self, error: Exception) -> None:

@@ -55,7 +55,7 @@ class Requirement:
             return ALLOWED
         held = principal.roles
         if self.match == "all":
-            good = all(role in held for role in self.roles)
+            good = bool(self.roles) and all(role in held for role in self.roles)
         else:
             good = any(role in held for role in self.roles)
         return ALLOWED if good else Denied("missing_role", scope=" ".join(self.roles))

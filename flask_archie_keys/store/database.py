@@ -19,12 +19,16 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool, SingletonThreadPool, StaticPool
 
-from ..domain.keytext import redact
 from ..errors import StoreUnavailable
 from .models import Base
 
 #: Seconds that a writer waits for the writers before it on SQLite, which has one at a time.
 SQLITE_WRITE_TIMEOUT = 30.0
+
+HOST_IS_WRITING = (
+    "db.session has changes that are not committed, and SQLite has one writer at a time: "
+    "commit or roll back before keys are changed or the audit log is read"
+)
 
 
 class Database:
@@ -32,17 +36,23 @@ class Database:
 
     :param engine: the host's engine, or a function that finds it (called once, when first needed).
     :param schema: the schema of our tables, where the host's metadata has a default one.
-    :param create: make the tables when first needed; for a database that is ours alone.
+    :param owned: the database is ours alone: its tables are made when first needed, its engine is closed by us.
+    :param host_is_writing: whether the host's session in this thread has written and not committed yet.
     """
 
     def __init__(
-        self, engine: Callable[[], Engine], *, schema: str | None = None, create: bool = False, owned: bool = False
+        self,
+        engine: Callable[[], Engine],
+        *,
+        schema: str | None = None,
+        owned: bool = False,
+        host_is_writing: Callable[[], bool] = lambda: False,
     ) -> None:
         self._find = engine
         self._schema = schema
-        self._create = create
-        self._engine: Engine | None = None
         self._owned = owned
+        self._host_is_writing = host_is_writing
+        self._engine: Engine | None = None
 
     @property
     def engine(self) -> Engine:
@@ -54,7 +64,7 @@ class Database:
             engine = self._find()
             if self._schema is not None:
                 engine = engine.execution_options(schema_translate_map={None: self._schema})
-            if self._create:
+            if self._owned:
                 create_tables(engine)
             self._engine = engine
         return self._engine
@@ -99,6 +109,8 @@ class Database:
         """
         with _as_unavailable():
             if self.is_sqlite and not self.is_shared_connection:
+                if self._host_is_writing():
+                    raise StoreUnavailable(HOST_IS_WRITING)  # it would wait for itself
                 plain = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
                 with plain as connection, _immediate(connection):
                     yield connection
@@ -123,8 +135,7 @@ def _as_unavailable() -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        raise StoreUnavailable(f"the key store cannot be used: {redact(str(cause)).strip()}") from error
+        raise StoreUnavailable("the key store cannot be used") from error
 
 
 def is_locked(error: BaseException | None) -> bool:

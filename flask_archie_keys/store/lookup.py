@@ -132,7 +132,7 @@ class KeyLookup:
             except self._database.engine.dialect.loaded_dbapi.Error as error:
                 kept.connection.close()
                 if fresh:
-                    raise StoreUnavailable(f"the key store cannot be read: {error}") from error
+                    raise StoreUnavailable("the key store cannot be read") from error
                 continue  # the server was restarted meanwhile; in the end a fresh connection decides
             self._free.append(kept)
             return rows[0] if rows else None

@@ -14,13 +14,13 @@ from flask import Flask, current_app
 from sqlalchemy import text
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from ...audit.drain import QUARANTINE, count_quarantined
-from ...audit.spool import open_directory, spool_size
+from ...audit.drain import QUARANTINE, count_quarantined, waiting
+from ...audit.spool import open_directory
 from ...authorization import misplaced, requirements
 from ...context import Environment
 from ...domain.clock import from_micros, now_micros
 from ...domain.ids import first_event_id
-from ...errors import ArchieKeysError, AuditUnavailable
+from ...errors import ArchieKeysError, AuditUnavailable, Unavailable
 from .. import schemas
 from . import keys_command
 from .output import FAILED, environment_option, json_option, print_json, print_table
@@ -62,7 +62,8 @@ def _run(check: Check, environment: Environment) -> list[Finding]:
     try:
         return list(check(environment, current_app._get_current_object()))  # type: ignore[attr-defined]
     except (ArchieKeysError, OSError) as error:
-        return [Finding(check.__name__.removeprefix("check_"), "problem", str(error), "see the message")]
+        why = error.cause if isinstance(error, Unavailable) else None
+        return [Finding(check.__name__.removeprefix("check_"), "problem", str(why or error), "mend what it says")]
 
 
 def check_peppers(environment: Environment, app: Flask) -> Iterator[Finding]:
@@ -131,7 +132,8 @@ def check_spool(environment: Environment, app: Flask) -> Iterator[Finding]:
         probe.touch(mode=0o600)
         probe.unlink()
     except (AuditUnavailable, OSError) as error:
-        yield Finding("spool", "problem", str(error), 'mend the folder, or set ARCHIE_KEYS_AUDIT["directory"]')
+        why = error.cause if isinstance(error, AuditUnavailable) else error
+        yield Finding("spool", "problem", str(why or error), 'mend the folder, or set ARCHIE_KEYS_AUDIT["directory"]')
         return
     kind = file_system(directory)
     if kind in _NETWORK_FILE_SYSTEMS:
@@ -141,7 +143,7 @@ def check_spool(environment: Environment, app: Flask) -> Iterator[Finding]:
             "spool", "warning", f"{directory} is on {kind} and may not outlive a restart", "put it on a volume"
         )
     else:
-        yield Finding("spool", "ok", f"{directory} ({spool_size(directory)} bytes wait)")
+        yield Finding("spool", "ok", f"{directory} ({sum(waiting(directory).values())} bytes wait)")
     oldest = oldest_record(directory)
     if oldest is not None and oldest > 10 * config.interval + timedelta(minutes=1):
         found = f"the oldest spool file has waited for {int(oldest.total_seconds())} s"
@@ -166,15 +168,8 @@ def file_system(path: Path) -> str | None:
 
 def oldest_record(directory: Path) -> timedelta | None:
     """How long the spool file that was written to the longest ago has waited; ``None`` when all is drained."""
-    waiting = []
-    for path in directory.glob("*.jsonl"):
-        try:
-            done = int(Path(f"{path}.offset").read_text())
-        except (OSError, ValueError):
-            done = 0
-        if path.stat().st_size > done:
-            waiting.append(path.stat().st_mtime)
-    return timedelta(seconds=max(time.time() - min(waiting), 0)) if waiting else None
+    moments = [path.stat().st_mtime for path in waiting(directory)]
+    return timedelta(seconds=max(time.time() - min(moments), 0)) if moments else None
 
 
 def check_clock(environment: Environment, app: Flask) -> Iterator[Finding]:
@@ -207,16 +202,24 @@ def check_decorators(environment: Environment, app: Flask) -> Iterator[Finding]:
 
 
 def check_views(environment: Environment, app: Flask) -> Iterator[Finding]:
-    """Which views does no key guard? They may be meant to be open, or guarded otherwise."""
+    """Which views does no key guard, beside others of the same blueprint or path that one does?"""
     asked = requirements(app)
-    open_views = sorted(
-        name for name, required in asked.items() if not required and name.rpartition(".")[2] != "static"
-    )
-    if open_views:
-        shown = ", ".join(open_views[:20]) + (f" and {len(open_views) - 20} more" if len(open_views) > 20 else "")
-        yield Finding("views", "warning", f"not guarded by a key: {shown}", "add @require_api_key where one is meant")
+    areas = {area for name, required in asked.items() if required for area in _areas(app, name)}
+    unguarded = sorted(name for name, required in asked.items() if not required)
+    beside = [name for name in unguarded if areas & _areas(app, name)]
+    if beside:
+        shown = ", ".join(beside[:20]) + (f" and {len(beside) - 20} more" if len(beside) > 20 else "")
+        yield Finding(
+            "views", "warning", f"no key guards these, beside others that one does: {shown}", "add @require_api_key"
+        )
     else:
-        yield Finding("views", "ok", f"all {len(asked)} are guarded")
+        yield Finding("views", "ok", f"{len(asked) - len(unguarded)} of {len(asked)} are guarded by a key")
+
+
+def _areas(app: Flask, endpoint: str) -> set[str]:
+    """What a view belongs to: its blueprint, and the first part of its paths."""
+    rules = app.url_map.iter_rules(endpoint)
+    return {endpoint.rpartition(".")[0] or "-", *(f"/{rule.rule.split('/')[1]}" for rule in rules)} - {"-", "/"}
 
 
 def check_proxies(environment: Environment, app: Flask) -> Iterator[Finding]:

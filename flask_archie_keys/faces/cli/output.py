@@ -19,7 +19,7 @@ import click
 from ...context import Environment, app_state
 from ...domain.clock import isoformat, utcnow
 from ...domain.records import Key
-from ...errors import ArchieKeysError, KeyInUse, ServiceError, ValidationFailed
+from ...errors import ArchieKeysError, KeyInUse, ServiceError, Unavailable, ValidationFailed
 from .. import problems
 
 P = ParamSpec("P")
@@ -81,7 +81,8 @@ def _fail(error: ArchieKeysError, as_json: bool) -> NoReturn:
         for entry in error.errors:
             click.echo(f"Error: {entry.field}: {entry.message}", err=True)
     else:
-        click.echo(f"Error: {error}", err=True)
+        cause = error.cause if isinstance(error, Unavailable) else None
+        click.echo(f"Error: {error}" + (f": {cause}" if cause else ""), err=True)
     raise click.exceptions.Exit(IN_USE if isinstance(error, KeyInUse) else FAILED)
 
 
