@@ -134,6 +134,8 @@ def parse(line: bytes) -> dict[str, Any]:
         if type(record.get(name)) is not type_:
             raise BadLine(f"{name} must be {type_.__name__}")
     for name, value in record.items():
+        if value is not None and type(value) is not _TYPES.get(name, str):
+            raise BadLine(f"{name} must be {_TYPES.get(name, str).__name__}")
         if type(value) is int and not 0 <= value < 2**63:
             raise BadLine(f"{name} is out of range")
     return record
@@ -141,6 +143,7 @@ def parse(line: bytes) -> dict[str, Any]:
 
 _COMPLETED = {"id": str, "duration_us": int}
 _FIRST = {"id": str, "ts": int, "project": str, "environment": str, "outcome": str}
+_TYPES = {"ts": int, "status": int, "duration_us": int, "count": int, "truncated": bool, "streamed": bool}
 
 
 def to_row(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -209,9 +209,15 @@ class AuditLog:
             raise BadRequest("key must be a key id: 12 letters and digits")
         if outcome is not None and outcome not in OUTCOMES:
             raise BadRequest(f"outcome must be one of {', '.join(OUTCOMES)}")
+        given = {"reason": reason, "method": method, "route": route}
+        for name, text in given.items():
+            if text is not None:
+                rules.search_text(name, text)
+        if status is not None and (type(status) is not int or not 0 <= status <= 999):
+            raise BadRequest("status must be an HTTP status")
+        equal = {**given, "outcome": outcome, "status": status}
         before = None if cursor is None else str(self._cursors.load("audit", cursor, [str])[0])
         bounds = [_bound("since", since), _bound("until", until)]
-        given = {"outcome": outcome, "reason": reason, "status": status, "method": method, "route": route}
         self.drain()
         with self._database.read() as connection:
             ids: Sequence[str] | None = None if key is None else [key]
@@ -224,7 +230,7 @@ class AuditLog:
                 before=before,
                 since=bounds[0],
                 until=bounds[1],
-                equal={name: value for name, value in given.items() if value is not None},
+                equal={name: value for name, value in equal.items() if value is not None},
             )
         items = tuple(to_event(row) for row in rows[:limit])
         more = len(rows) > limit

@@ -247,3 +247,17 @@ def limit(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 200:
         raise BadRequest("limit must be a whole number from 1 to 200")
     return value
+
+
+def search_text(field: str, value: object) -> None:
+    """A text to search for: one that a database can take.
+
+    :raises BadRequest: if it holds NUL or lone surrogates, or is no text.
+    """
+    if isinstance(value, str) and "\0" not in value:
+        try:
+            value.encode()
+            return
+        except UnicodeEncodeError:
+            pass
+    raise BadRequest(f"{field} must be a text without NUL and lone surrogates")

@@ -98,8 +98,8 @@ class KeyService:
         if status is not None and status not in STATUSES:
             raise BadRequest(f"status must be one of {', '.join(STATUSES)}")
         for name, text in (("role", role), ("prefix", prefix), ("q", q)):
-            if text is not None and not _sound(text):
-                raise BadRequest(f"{name} must be a text without NUL or lone surrogates")
+            if text is not None:
+                rules.search_text(name, text)
         before = None
         if cursor is not None:
             created, key_id = self._cursors.load("keys", cursor, [int, str])
@@ -415,14 +415,6 @@ def _shown(name: str, value: Any) -> Any:
     if name == "expires_at":
         return isoformat(from_micros(value))
     return json.loads(value) if name in _JSON else value
-
-
-def _sound(text: object) -> bool:
-    """Whether a database can take it as a text."""
-    try:
-        return isinstance(text, str) and "\0" not in text and bool(text.encode("utf-8") or True)
-    except UnicodeEncodeError:
-        return False
 
 
 def _seconds(span: timedelta) -> str:
