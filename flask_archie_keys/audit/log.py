@@ -281,13 +281,42 @@ def _drain_forever(ref: weakref.ref[AuditLog], stop: threading.Event, interval: 
         if log is None:
             return
         try:
-            log.tick()
+            with _not_while_forking.lock:
+                log.tick()
         except (ArchieKeysError, OSError):
             logger.exception("the audit spool could not be drained; its records are kept")
         del log
 
 
+class _NotWhileForking:
+    """Lets no fork happen while the thread is inside the database's library.
+
+    A child that is forked while another thread holds a lock of the SQLite library waits for that lock for ever.
+    """
+
+    longest = 5.0  # seconds that a fork waits for the thread
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._held = False
+
+    def before(self) -> None:
+        self._held = self.lock.acquire(timeout=self.longest)
+
+    def after_in_parent(self) -> None:
+        if self._held:
+            self._held = False
+            self.lock.release()
+
+    def after_in_child(self) -> None:
+        self.lock = threading.Lock()
+        self._held = False
+        for log in list(_logs):
+            log.forget()
+
+
 _logs: weakref.WeakSet[AuditLog] = weakref.WeakSet()
+_not_while_forking = _NotWhileForking()
 
 
 def _close_all() -> None:
@@ -295,10 +324,9 @@ def _close_all() -> None:
         log.close()
 
 
-def _forget_all() -> None:
-    for log in list(_logs):
-        log.forget()
-
-
 atexit.register(_close_all)
-os.register_at_fork(after_in_child=_forget_all)
+os.register_at_fork(
+    before=_not_while_forking.before,
+    after_in_parent=_not_while_forking.after_in_parent,
+    after_in_child=_not_while_forking.after_in_child,
+)

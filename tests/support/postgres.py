@@ -31,7 +31,9 @@ class PostgresServer:
 
     def __init__(self) -> None:
         self.user = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-        self.folder = Path(tempfile.mkdtemp(prefix="archie-pg-", dir="/tmp"))
+        memory = Path("/dev/shm")  # a database for each test: on a disk that is most of their time
+        at = memory if os.access(memory, os.W_OK) else Path("/tmp")
+        self.folder = Path(tempfile.mkdtemp(prefix="archie-pg-", dir=at))
         self.folder.chmod(0o755)
         self._databases = 0
         self._process: subprocess.Popen[bytes] | None = None
