@@ -96,12 +96,16 @@ class Authenticator:
         known = self._known.get(key_id)
         if known is None or known.row != row:
             known = self._learn(key_id, row)
-        self._verify(key_id, text, row)
+        digest = self._verify(key_id, text, row)
         for refusal in refusals(*row[9:], now=now_micros(), networks=known.networks, remote_address=remote_address):
             raise _error(refusal, key_id)
+        if self._hasher.needs_update(digest):
+            self._rehash(key_id, text, digest)
         return known.principal
 
-    def _verify(self, key_id: str, text: str, row: Row) -> None:
+    def _verify(self, key_id: str, text: str, row: Row) -> str:
+        """The digest, once the text was found to be the key of this row."""
+        digest: str | None
         project, environment, digest = row[:3]
         if project != self._project or environment != self._environment:
             raise Unauthorized(BAD_KEY, reason="wrong_environment", key_id=key_id)
@@ -109,8 +113,7 @@ class Authenticator:
             raise Unauthorized(BAD_KEY, reason="deleted", key_id=key_id)
         if not self._hasher.verify(key_id, text, digest):
             raise Unauthorized(BAD_KEY, reason="wrong_secret", key_id=key_id)
-        if self._hasher.needs_update(digest):
-            self._rehash(key_id, text, digest)
+        return digest
 
     def _learn(self, key_id: str, row: Row) -> Known:
         known = Known(row, _principal(key_id, row), networks_of(load_list(row[8])))
@@ -125,17 +128,16 @@ def extract(header: str | None, *, optional: bool = False) -> str | None:
 
     The raw value is matched whole: ``strip`` and ``split`` take more characters for blanks than RFC 9110 does.
 
+    :param optional: any length will do.
     :raises BadRequest: if it is a bearer credential outside the grammar of RFC 6750, or over 256 bytes.
     """
     if header is None:
         return None
     match = _BEARER.fullmatch(header)
-    if match is not None and len(match[1]) <= _CREDENTIAL_MAX:
-        return match[1]
+    if match is not None and (optional or len(match[1]) <= _CREDENTIAL_MAX):
+        return match[1]  # a longer one may be somebody else's, such as a JWT
     if _IS_BEARER.search(header) is None:
         return None
-    if optional and match is not None:
-        return None  # well-formed and too long for a key: somebody else's, such as a JWT
     raise BadRequest("the Authorization header is not of the form: Bearer <key>")
 
 

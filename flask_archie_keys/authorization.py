@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
 
 from flask import Flask, Request, Response, current_app, request
+from flask.views import MethodView
 
 from .audit.flood import Refused
 from .context import (
@@ -209,6 +210,7 @@ def install_hooks(app: Flask) -> None:
     app.after_request_funcs.setdefault(None, []).insert(0, _note_status)
     app.teardown_request_funcs.setdefault(None, []).insert(0, _complete)
     app.before_request_funcs.setdefault(None, []).insert(0, _check_order)
+    _applications.add(app)
 
 
 def _note_status(response: Response) -> Response:
@@ -240,6 +242,7 @@ def _complete(error: BaseException | None) -> None:
 # -- what the application's views ask for
 
 _wrapped: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()
+_applications: weakref.WeakSet[Flask] = weakref.WeakSet()
 
 
 def _remember(view: Callable[..., Any], guarded: Callable[..., Any]) -> None:
@@ -261,20 +264,31 @@ def _chain(view: Any) -> Iterator[Any]:
 
 
 def misplaced(app: Flask) -> list[str]:
-    """The endpoints whose decorator stands above ``@app.route``: registered is the bare view, not the guarded one."""
-    registered = {id(part) for view in app.view_functions.values() for part in _chain(view)}
+    """The endpoints whose decorator stands above ``@app.route``: registered is the bare view, not the guarded one.
+
+    That another endpoint has the guarded one makes no difference. That another application has it does: one function
+    may be open in one application and guarded in another.
+    """
+    here = _registered(app)
+    elsewhere = {part for other in list(_applications) if other is not app for part in _registered(other)} - here
     return sorted(
         endpoint
         for endpoint, view in app.view_functions.items()
-        if _guards_of(view) is not None and not any(id(guarded) in registered for guarded in _guards_of(view) or ())
+        if not any(hasattr(part, _REQUIREMENT) for part in _chain(view))
+        and any(id(guarded) not in elsewhere for guarded in _guards_of(view))
     )
 
 
-def _guards_of(view: Any) -> Collection[Any] | None:
+def _registered(app: Flask) -> set[int]:
+    return {id(part) for view in app.view_functions.values() for part in _chain(view)}
+
+
+def _guards_of(view: Any) -> list[Any]:
+    """The guards that were put around a function; one that is gone by now was registered nowhere."""
     try:
-        return None if view not in _wrapped else list(_wrapped[view])
+        return list(_wrapped[view]) or [None] if view in _wrapped else []
     except TypeError:
-        return None
+        return []
 
 
 def _check_order() -> None:
@@ -295,17 +309,28 @@ def requirements(app: Flask) -> dict[str, list[Requirement]]:
     """What each endpoint asks for: by its decorators, by those of its class's methods and by its blueprint's guards."""
     found: dict[str, list[Requirement]] = {}
     for endpoint, view in app.view_functions.items():
-        parts = [*_chain(view), *_methods_of(view), *_guards_before(app, endpoint)]
+        methods = [part for method in _methods_of(view).values() for part in _chain(method)]
+        parts = [*_chain(view), *methods, *_guards_before(app, endpoint)]
         found[endpoint] = [getattr(part, _REQUIREMENT) for part in parts if hasattr(part, _REQUIREMENT)]
     return found
 
 
-def _methods_of(view: Any) -> Iterator[Any]:
+def unguarded_methods(app: Flask, endpoint: str) -> list[str]:
+    """The HTTP methods of a view that no guard stands before: ``["any"]`` for a function, none if all are guarded."""
+    view = app.view_functions[endpoint]
+    if any(hasattr(part, _REQUIREMENT) for part in [*_chain(view), *_guards_before(app, endpoint)]):
+        return []
+    methods = _methods_of(view) or {"any": None}
+    return [name for name, method in methods.items() if not any(hasattr(p, _REQUIREMENT) for p in _chain(method))]
+
+
+def _methods_of(view: Any) -> dict[str, Any]:
+    """The functions of a class's view by HTTP method; empty for other views."""
     for part in _chain(view):
         class_ = getattr(part, "view_class", None)
-        if class_ is not None:
-            for method in getattr(class_, "methods", None) or ():
-                yield from _chain(getattr(class_, method.lower(), None))
+        if class_ is not None and issubclass(class_, MethodView):
+            return {name: getattr(class_, name.lower(), None) for name in class_.methods or ()}
+    return {}
 
 
 def _guards_before(app: Flask, endpoint: str) -> Iterator[Any]:

@@ -7,6 +7,7 @@ is the setting ``ARCHIE_KEYS_PREFIX``. The configuration page of the documentati
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import timedelta
@@ -20,6 +21,7 @@ from .domain.permissions import is_role_name
 from .errors import ConfigurationError
 
 PREFIX = "ARCHIE_KEYS_"
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 section 5.6.2
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 FACES = ("pages", "api", "graphql", "cli")
 
@@ -45,6 +47,14 @@ def _scope_name(value: object) -> str:
     return value
 
 
+def _header(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or _TOKEN.fullmatch(value) is None or value.lower() in ("authorization", "cookie"):
+        raise _Wrong(f"must be the name of a header of its own, not {value!r}")
+    return value
+
+
 def _optional_text(value: object) -> str | None:
     return None if value is None else _text(value)
 
@@ -60,10 +70,10 @@ def _peppers(value: object) -> tuple[str, ...]:
         raise _Wrong("must be a list of strings, oldest first")
     peppers = tuple(value)
     for pepper in peppers:  # never shown in a message
-        if not isinstance(pepper, str) or (pepper and len(pepper) < 16):
-            raise _Wrong("must hold strings of 16 characters or more, e.g. of secrets.token_urlsafe(32)")
-    if peppers and not peppers[-1]:
-        raise _Wrong('must not end in "": the empty pepper only lets keys from before the first pepper in')
+        if not isinstance(pepper, str) or (pepper and len(pepper) < 16) or not pepper.isascii():
+            raise _Wrong("must hold strings of 16 or more ASCII characters, e.g. of secrets.token_urlsafe(32)")
+    if peppers == ("",):
+        raise _Wrong('must not be [""]: the empty pepper stands for none, beside one that is being taken up')
     if len(set(peppers)) != len(peppers):
         raise _Wrong("must not hold a pepper twice")
     return peppers
@@ -119,6 +129,8 @@ def _url_prefix(value: object) -> str:
 def _schemes(value: object) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, (list, tuple)) or not all(isinstance(s, str) for s in value):
         raise _Wrong("must be a list of names of passlib schemes")
+    if any("plaintext" in scheme for scheme in value):
+        raise _Wrong("must not hold plaintext: whoever can read rows could use the keys")
     return tuple(value)
 
 
@@ -152,7 +164,7 @@ def _on_failure(value: object) -> str:
 def _directory(value: object) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, (str, os.PathLike)) or not os.path.isabs(value):
+    if not isinstance(value, (str, os.PathLike)) or not os.path.isabs(value) or "\0" in str(value):
         raise _Wrong(f"must be an absolute path, not {value!r}")
     return os.fspath(value)
 
@@ -220,7 +232,7 @@ class Config:
     )
     environment_header: str | None = _setting(
         None,
-        _optional_text,
+        _header,
         "The request header that picks the environment, for a process that serves several. "
         "A name that is not configured is answered with 400.",
         shared=True,
@@ -232,7 +244,8 @@ class Config:
     peppers: tuple[str, ...] = _setting(
         (),
         _peppers,
-        "Secrets outside the database that digests depend on, oldest first; the last one makes new digests. "
+        "Secrets outside the database that digests depend on, oldest first. All of them verify, the last one makes "
+        "digests; a key is stored anew under it when it is next used. "
         "Not SECRET_KEY: changing that must not end every key.",
         repr=False,
     )
@@ -317,7 +330,10 @@ def _audit(value: object) -> AuditConfig:
         return value
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise _Wrong('must be a mapping such as {"retention": timedelta(days=90)}')
-    return AuditConfig(**_checked(AuditConfig, value, lambda name: f'ARCHIE_KEYS_AUDIT["{name}"]'))
+    config = AuditConfig(**_checked(AuditConfig, value, lambda name: f'ARCHIE_KEYS_AUDIT["{name}"]'))
+    if config.max_file > config.max_spool // 2:
+        raise ConfigurationError('ARCHIE_KEYS_AUDIT["max_file"] must be at most half of ARCHIE_KEYS_AUDIT["max_spool"]')
+    return config
 
 
 def load(app_config: Mapping[str, Any]) -> dict[str, Config]:
@@ -325,11 +341,11 @@ def load(app_config: Mapping[str, Any]) -> dict[str, Config]:
 
     :raises ConfigurationError: naming the setting as the user typed it and what it must be.
     """
-    given = {
-        name.removeprefix(PREFIX).lower(): value
-        for name, value in app_config.items()
-        if isinstance(name, str) and name.startswith(PREFIX)
-    }
+    names = [name for name in app_config if isinstance(name, str) and name.startswith(PREFIX)]
+    for name in names:
+        if name != name.upper():
+            raise ConfigurationError(f"{name} is not a setting; did you mean {name.upper()!r}?")
+    given = {name.removeprefix(PREFIX).lower(): app_config[name] for name in names}
     common = _checked(Config, given, lambda name: PREFIX + name.upper())
     served = common.pop("environment", Config.__dataclass_fields__["environment"].default)
     environments = common.pop("environments", None)
@@ -361,5 +377,8 @@ def _environment(name: Any, common: Mapping[str, Any], own: Mapping[Any, Any], a
             raise ConfigurationError(
                 f"{label(member)} cannot differ between environments; set {PREFIX}{member.upper()} instead"
             )
+    if isinstance(values.get("audit"), Mapping) and "audit" in common:
+        given = {f.name: getattr(common["audit"], f.name) for f in fields(AuditConfig)}
+        values["audit"] = {**given, **values["audit"]}  # what the environment does not say, the application does
     checked = _checked(Config, values, label)
     return Config(**{**common, **checked, "environment": name, "environments": tuple(all_)})

@@ -1,4 +1,4 @@
-"""What belongs to the current application and the current request. The only code that touches ``flask.g``."""
+"""What belongs to the current application and the current request. The only code that keeps state with them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from flask import Flask, Request, Response, current_app, g, has_request_context, request
+from flask import Flask, Request, Response, current_app, has_request_context, request
 from werkzeug.local import LocalProxy
 
-from .audit.event import REQUEST_ID_MAX, USER_AGENT_MAX
 from .audit.event import Request as RequestFacts
+from .audit.event import bounded
 from .audit.log import AuditLog
 from .authentication import Authenticator
 from .config import Config
@@ -22,6 +22,7 @@ from .store.database import Database
 from .store.lookup import KeyLookup
 
 EXTENSION = "archie_keys"
+_STATE = "_archie_keys"
 NO_CURRENT_KEY = "current_api_key is not set: this request was not authenticated by an API key"
 
 
@@ -82,7 +83,7 @@ class AppState:
 
 
 class RequestState:
-    """What is known of a request that was checked. Bound to its request object: contexts may be shared in tests."""
+    """What is known of a request that was checked."""
 
     __slots__ = (
         *("request", "environment", "principal", "started", "event_id"),
@@ -122,13 +123,12 @@ def current_environment() -> Environment:
 
 def get_request_state(of: Request) -> RequestState | None:
     """The state of a request; ``None`` if it has not been authenticated."""
-    state = cast("RequestState | None", g.get(EXTENSION))
-    return state if state is not None and state.request is of else None
+    return cast("RequestState | None", of.__dict__.get(_STATE))
 
 
 def set_request_state(state: RequestState) -> None:
-    """Keep the state of the current request."""
-    setattr(g, EXTENSION, state)
+    """Keep the state of a request with the request: contexts, and `flask.g` with them, may be shared in tests."""
+    setattr(state.request, _STATE, state)
 
 
 def current_request_state() -> RequestState | None:
@@ -149,13 +149,9 @@ def acting() -> Acting:
     if not has_request_context():
         return Acting("system")
     principal = current_principal()
-    facts = request_facts(request)
-    return Acting(
-        "system" if principal is None else principal.actor,
-        facts.remote_address,
-        facts.user_agent and facts.user_agent[:USER_AGENT_MAX],
-        facts.request_id and facts.request_id[:REQUEST_ID_MAX],
-    )
+    facts = bounded(request_facts(request))
+    actor = "system" if principal is None else principal.actor
+    return Acting(actor, facts.remote_address, facts.user_agent, facts.request_id)
 
 
 def request_facts(of: Request) -> RequestFacts:

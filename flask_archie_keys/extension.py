@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import tempfile
+import weakref
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, current_app, has_app_context
+from flask import Flask, Response, current_app, has_app_context
 from sqlalchemy import Engine, MetaData
 
 from . import authorization, context
@@ -18,7 +21,7 @@ from .context import AppState, Environment
 from .domain.cursors import Cursors
 from .domain.hashing import Hasher
 from .domain.records import Traffic
-from .errors import ConfigurationError
+from .errors import ConfigurationError, ServiceError
 from .faces import problems
 from .services.keys import KeyService
 from .store.database import Database, own_sqlite
@@ -54,6 +57,8 @@ class ArchieKeys:
         configs = load(app.config)
         host = _Host(app, db if db is not None else app.extensions.get("sqlalchemy"))
         for config in configs.values():
+            if host.db is None and config.bind_key is not None:
+                raise ConfigurationError("ARCHIE_KEYS_BIND_KEY needs a database of the application; pass db=db")
             target = metadata if metadata is not None else host.metadata(config.bind_key)
             if target is not None:
                 copy_tables(target)
@@ -68,6 +73,7 @@ class ArchieKeys:
         )
         app.extensions[context.EXTENSION] = state
         authorization.install_hooks(app)
+        app.register_error_handler(ServiceError, lambda error: _respond(state, error))
         if "cli" in served.faces:
             from .faces.cli import keys_command
 
@@ -133,8 +139,8 @@ class _Host:
         engine: Engine = engines[name]
         return engine
 
-    def is_writing(self) -> bool:
-        """Whether the host's session in this context has written to SQLite and not committed yet."""
+    def is_writing(self, engine: Engine) -> bool:
+        """Whether the host's session in this context has written to this SQLite file and not committed yet."""
         if not has_app_context() or current_app._get_current_object() is not self.app:  # type: ignore[attr-defined]
             return False
         session = self.db.session
@@ -145,7 +151,14 @@ class _Host:
             session = registry()
         if not session.in_transaction():
             return False
-        return bool(getattr(session.connection().connection.dbapi_connection, "in_transaction", False))
+        connection = session.connection()
+        writing = getattr(connection.connection.dbapi_connection, "in_transaction", False)
+        return bool(writing) and connection.engine.url.database == engine.url.database
+
+
+def _respond(state: AppState, error: ServiceError) -> Response:
+    """What a client gets when one of our errors leaves a view of the host, unless the host has a handler for it."""
+    return state.respond(error, state.configs[state.default])
 
 
 def _hasher(config: Config) -> Hasher:
@@ -183,8 +196,7 @@ def _database(app: Flask, host: _Host, config: Config, metadata: MetaData | None
         return Database(lambda: own_sqlite(path), owned=True)
     target = metadata if metadata is not None else host.metadata(config.bind_key)
     schema = None if target is None else target.schema
-    is_writing = host.is_writing if config.bind_key is None else lambda: False  # another file, another writer
-    return Database(lambda: host.engine(config.bind_key), schema=schema, host_is_writing=is_writing)
+    return Database(lambda: host.engine(config.bind_key), schema=schema, host_is_writing=host.is_writing)
 
 
 def _known_roles(app: Flask, config: Config) -> Callable[[], Collection[str]]:
@@ -196,6 +208,10 @@ def spool_directory(app: Flask, config: Config, database: Database) -> Path:
 
     Two applications that share an instance folder and not a database, as in tests, must not drain each other's events.
     """
+    if database.is_shared_connection:  # its events die with it, so its spool does
+        folder = Path(tempfile.mkdtemp(prefix="archie-keys-"))
+        weakref.finalize(database, shutil.rmtree, folder, ignore_errors=True)
+        return folder
     root = Path(config.audit.directory or Path(app.instance_path) / "archie_keys" / "spool")
-    url = database.engine.url.render_as_string(hide_password=True)
+    url = f"{database.engine.url.render_as_string(hide_password=True)} {database.schema or ''}"
     return root / f"{config.project}.{config.environment}.{hashlib.sha256(url.encode()).hexdigest()[:12]}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from flask_archie_keys import require_api_key
 from flask_archie_keys.domain.keytext import checksum, mint
 
 from .conftest import Host, MakeHost
@@ -303,3 +304,34 @@ def test_a_bad_secret_never_replaces_a_digest(make_host: MakeHost) -> None:
     body = f"archie_{created.key.id}_{'0' * 32}"
     assert after.get("/me", body + checksum(body)).status_code == 401
     assert after.sql("SELECT digest FROM archie_api_keys") == digest
+
+
+def test_a_key_that_is_refused_writes_nothing_to_the_database(make_host: MakeHost) -> None:
+    """Not even a digest that is due to be made anew."""
+    created = make_host(ARCHIE_KEYS_PEPPERS=["o" * 32]).create()
+    after = make_host(ARCHIE_KEYS_PEPPERS=["o" * 32, "n" * 32])
+    with after.app.app_context():
+        after.keys.service.disable(created.key.id)
+    digest = after.sql("SELECT digest FROM archie_api_keys")
+    assert after.get("/me", created.secret).status_code == 401
+    assert after.sql("SELECT digest FROM archie_api_keys") == digest
+
+
+def test_from_no_pepper_to_the_first_in_a_rolling_deployment(make_host: MakeHost) -> None:
+    """First every process takes the new pepper, then every process makes digests with it."""
+    pepper = "n" * 32
+    none, takes, makes = (make_host(ARCHIE_KEYS_PEPPERS=p) for p in ([], [pepper, ""], ["", pepper]))
+    secret = none.create().secret
+    assert [h.get("/me", secret).status_code for h in (none, takes, none)] == [200] * 3
+    assert [h.get("/me", secret).status_code for h in (takes, makes, takes, makes)] == [200] * 4
+    assert make_host(ARCHIE_KEYS_PEPPERS=[pepper]).get("/me", secret).status_code == 200
+
+
+def test_a_key_in_the_path_or_the_user_agent_is_not_written_down(host: Host) -> None:
+    host.app.add_url_rule("/<path:anything>", "anything", require_api_key(lambda anything: "x"))
+    secret = host.create().secret
+    host.get("/me", secret, headers={"User-Agent": f"x {secret} y", "X-Request-ID": secret})
+    host.get(f"/{secret}")
+    events = host.events()
+    assert events[0].user_agent == f"x {secret[:-38]}… y"
+    assert events[1].path == f"/{secret[:-38]}…" and secret[-38:] not in repr(events)

@@ -12,7 +12,14 @@ from flask import Blueprint, Flask, Response, abort, stream_with_context
 from flask.typing import ResponseReturnValue
 from flask.views import MethodView, View
 
-from flask_archie_keys import ArchieKeys, ConfigurationError, current_api_key, current_principal, require_api_key
+from flask_archie_keys import (
+    ArchieKeys,
+    ConfigurationError,
+    KeyNotFound,
+    current_api_key,
+    current_principal,
+    require_api_key,
+)
 from flask_archie_keys.authorization import misplaced, requirements, roles_of_views
 
 from .conftest import Host, MakeHost
@@ -188,6 +195,12 @@ def above_route_of_a_blueprint(app: Flask) -> None:
     app.register_blueprint(blueprint)
 
 
+def test_a_function_that_is_guarded_elsewhere_in_the_application_must_not_be_open(host: Host) -> None:
+    above_one_route_of_two(host.app)
+    assert misplaced(host.app) == ["x"]
+    assert host.get("/x").status_code == 500
+
+
 @pytest.mark.parametrize("mistake", [above_route, above_route_with_another_between, above_route_of_a_blueprint])
 def test_a_decorator_above_the_route_is_refused_and_not_silently_open(host: Host, mistake: Any) -> None:
     mistake(host.app)
@@ -204,12 +217,23 @@ def test_such_an_application_answers_500_to_everything(host: Host, mistake: Any)
         assert (answer.status_code, "open!" in answer.text) == (500, False)
 
 
-def test_a_view_that_is_open_and_guarded_on_purpose_is_no_mistake(host: Host) -> None:
-    host.app.add_url_rule("/open", "open", lambda: "x")
-    view = host.app.view_functions["open"]
-    host.app.add_url_rule("/guarded", "guarded", require_api_key(view))
-    assert host.get("/open").status_code == 200
-    assert host.get("/guarded").status_code == 401
+def above_one_route_of_two(app: Flask) -> None:
+    @app.get("/guarded", endpoint="guarded")
+    @require_api_key
+    @app.get("/x")
+    def x() -> str:
+        return "open!"
+
+
+def test_a_function_may_be_open_in_one_application_and_guarded_in_another(make_host: MakeHost) -> None:
+    one, two = make_host(views=False), make_host(views=False)
+
+    def view() -> str:
+        return "x"
+
+    one.app.add_url_rule("/x", "x", view)
+    two.app.add_url_rule("/x", "x", require_api_key(view))
+    assert (one.get("/x").status_code, two.get("/x").status_code) == (200, 401)
 
 
 def test_decorators_between_are_fine_below_the_route(host: Host) -> None:
@@ -362,6 +386,32 @@ def test_the_hosts_own_error_pages_stay_its_own_and_ours_stay_ours(host: Host) -
     host.app.register_error_handler(401, lambda error: ("host's 401", 401))
     host.app.add_url_rule("/x", "x", require_api_key(lambda: "x"))
     assert json.loads(host.get("/x").data)["type"] == "/errors/unauthorized"
+
+
+def test_our_errors_in_a_hosts_view_are_problems_unless_the_host_has_its_own(host: Host) -> None:
+    host.app.add_url_rule("/make", "make", lambda: host.keys.service.create(name="").key.id)
+    host.app.add_url_rule("/show/<key_id>", "show", lambda key_id: host.keys.service.get(key_id).name)
+    host.app.register_error_handler(KeyNotFound, lambda error: ("host's page", 404))
+    answer = host.get("/make")
+    assert (answer.status_code, answer.content_type) == (422, "application/problem+json")
+    assert host.get("/show/x").text == "host's page"
+
+
+def test_a_client_used_inside_a_view_keeps_both_requests_apart(host: Host) -> None:
+    @host.app.get("/inner")
+    @require_api_key(optional=True)
+    def inner() -> str:
+        return current_api_key.id if current_api_key else "nobody"
+
+    @host.app.get("/outer")
+    @require_api_key
+    def outer() -> dict[str, Any]:
+        seen = [host.get("/inner").text, host.get("/inner", two.secret).text]
+        return {"seen": seen, "me": current_api_key.id}
+
+    one, two = host.create(), host.create()
+    assert host.get("/outer", one.secret).json == {"seen": ["nobody", two.key.id], "me": one.key.id}
+    assert sorted((e.path, e.status) for e in host.events()) == [("/inner", 200), ("/outer", 200)]
 
 
 # -- the current key

@@ -44,6 +44,14 @@ def test_each_environment_has_its_own_values_and_the_served_one_comes_first() ->
     assert configs["master"].environments == ("master", "staging")
 
 
+def test_an_environments_audit_adds_to_the_applications() -> None:
+    audit = {"on_failure": "open", "max_record": 2048}
+    own = {"master": {}, "staging": {"AUDIT": {"max_record": 1024}}}
+    configs = load({"ARCHIE_KEYS_AUDIT": audit, "ARCHIE_KEYS_ENVIRONMENTS": own})
+    assert (configs["staging"].audit.on_failure, configs["staging"].audit.max_record) == ("open", 1024)
+    assert configs["master"].audit.max_record == 2048
+
+
 def test_other_settings_of_the_application_are_left_alone() -> None:
     assert load({"SECRET_KEY": "x", "ARCHIE_KEY": 1, 7: 8}) == load({})  # type: ignore[dict-item]
 
@@ -59,7 +67,7 @@ def test_other_settings_of_the_application_are_left_alone() -> None:
         ("PEPPERS", "x" * 32, "ARCHIE_KEYS_PEPPERS must be a list"),
         ("PEPPERS", ["short"], "ARCHIE_KEYS_PEPPERS must hold strings of 16"),
         ("PEPPERS", [b"x" * 32], "ARCHIE_KEYS_PEPPERS must hold strings"),
-        ("PEPPERS", ["x" * 32, ""], "ARCHIE_KEYS_PEPPERS must not end in"),
+        ("PEPPERS", [""], 'ARCHIE_KEYS_PEPPERS must not be [""]'),
         ("PEPPERS", ["x" * 32, "x" * 32], "ARCHIE_KEYS_PEPPERS must not hold a pepper twice"),
         ("MAX_AGE", 90, "ARCHIE_KEYS_MAX_AGE must be a timedelta, not 90"),
         ("MAX_AGE", timedelta(0), "ARCHIE_KEYS_MAX_AGE must be more than zero"),
@@ -77,7 +85,12 @@ def test_other_settings_of_the_application_are_left_alone() -> None:
         ("ROLES", {"viewer": {"grants": []}}, "ARCHIE_KEYS_ROLES must give 'viewer'"),
         ("ROLES", {"viewer": {"description": 7}}, "ARCHIE_KEYS_ROLES must give 'viewer' a description"),
         ("IMPORT_SCHEMES", "pbkdf2_sha256", "ARCHIE_KEYS_IMPORT_SCHEMES must be a list"),
-        ("ENVIRONMENT_HEADER", "", "ARCHIE_KEYS_ENVIRONMENT_HEADER must be a non-empty string"),
+        ("ENVIRONMENT_HEADER", "", "ARCHIE_KEYS_ENVIRONMENT_HEADER must be the name of a header"),
+        ("ENVIRONMENT_HEADER", "Authorization", "ARCHIE_KEYS_ENVIRONMENT_HEADER must be the name of a header"),
+        ("ENVIRONMENT_HEADER", "a\n", "ARCHIE_KEYS_ENVIRONMENT_HEADER must be the name of a header"),
+        ("prefix", "a", "ARCHIE_KEYS_prefix is not a setting; did you mean 'ARCHIE_KEYS_PREFIX'"),
+        ("IMPORT_SCHEMES", ["plaintext"], "ARCHIE_KEYS_IMPORT_SCHEMES must not hold plaintext"),
+        ("AUDIT", {"max_spool": 65536}, "must be at most half of"),
         ("ENVIRONMENTS", ["master"], "ARCHIE_KEYS_ENVIRONMENTS must be a mapping"),
         ("ENVIRONMENTS", {}, "ARCHIE_KEYS_ENVIRONMENT is 'master', which is not one of"),
         ("ENVIRONMENTS", {"staging": {}}, "ARCHIE_KEYS_ENVIRONMENT is 'master', which is not one of"),

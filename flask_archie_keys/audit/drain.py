@@ -10,6 +10,7 @@ import fcntl
 import json
 import logging
 import os
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -67,8 +68,14 @@ class Drainer:
         with self._elected(wait) as elected:
             if not elected:
                 return None
-            for path in sorted(self._directory.glob(f"*{SUFFIX}")):
-                self._drain_file(path, done)
+            for path in sorted(self._directory.glob(f"*{SUFFIX}")):  # by time, so beginnings before ends
+                try:
+                    self._drain_file(path, done)
+                except OSError as error:  # a folder, a link, somebody else's: not a file of ours
+                    logger.error("%s cannot be drained: %s", path, error)
+            for offset in self._directory.glob(f"*{SUFFIX}{_OFFSET}"):
+                if not offset.with_suffix("").exists():  # left by a drainer that was killed
+                    offset.unlink(missing_ok=True)
         return done
 
     @contextmanager
@@ -91,6 +98,9 @@ class Drainer:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             return
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise IsADirectoryError("not a file")
         with open(fd, "rb") as file:
             writer_is_gone = _locked(fd, 0)  # before the last read: what a dead writer wrote is all there
             offset = _read_offset(path)
@@ -143,13 +153,15 @@ class Drainer:
             done.lines += len(records)
 
     def _quarantine(self, line: bytes, why: str, done: Drained) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(self._directory / QUARANTINE, flags, 0o600)
-        with open(fd, "wb") as file:
-            entry = {"at": time.time(), "error": why[:500], "line": line[:65536].decode("utf-8", "backslashreplace")}
-            file.write(json.dumps(entry).encode() + b"\n")
+        entry = {"at": time.time(), "error": why[:500], "line": line[:65536].decode("utf-8", "backslashreplace")}
         done.quarantined += 1
         logger.error("audit record quarantined in %s: %s", self._directory / QUARANTINE, why[:500])
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            with open(os.open(self._directory / QUARANTINE, flags, 0o600), "wb") as file:
+                file.write(json.dumps(entry).encode() + b"\n")
+        except OSError as error:  # the disk is full: the log is what is left
+            logger.error("the quarantine cannot be written (%s); the record was %s", error, entry)
 
 
 def _pair(records: Iterator[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -192,15 +204,19 @@ def _locked(fd: int, wait: float) -> bool:
 
 def _read_offset(path: Path) -> int:
     try:
-        return int(Path(f"{path}{_OFFSET}").read_text())
+        return max(int(Path(f"{path}{_OFFSET}").read_text()), 0)
     except (FileNotFoundError, ValueError):
         return 0
 
 
 def _write_offset(path: Path, offset: int) -> None:
     new = Path(f"{path}{_OFFSET}.new")
-    new.write_text(str(offset))
-    os.replace(new, f"{path}{_OFFSET}")
+    try:
+        new.write_text(str(offset))
+        os.replace(new, f"{path}{_OFFSET}")
+    except OSError as error:  # the disk is full: reading the lines again changes nothing
+        new.unlink(missing_ok=True)
+        logger.warning("the place in %s could not be noted: %s", path, error)
 
 
 def waiting(directory: Path) -> dict[Path, int]:

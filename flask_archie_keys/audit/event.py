@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any, Final, NamedTuple
 
+from ..domain.keytext import redact
+
 PATH_MAX: Final = 1024
 ROUTE_MAX: Final = 1024
 USER_AGENT_MAX: Final = 256
@@ -83,6 +85,7 @@ def _texts(request: Request, divisor: int) -> tuple[str, bool]:
     for name, value, longest in zip(Request._fields, request, _LONGEST, strict=True):
         if value is None:
             continue
+        value = redact(value)
         if len(value) > longest // divisor:
             value = value[: longest // divisor]
             cut = True
@@ -149,12 +152,10 @@ _TYPES = {"ts": int, "status": int, "duration_us": int, "count": int, "truncated
 def to_row(record: Mapping[str, Any]) -> dict[str, Any]:
     """The database row of a first line."""
     row = dict.fromkeys(_ROW)
-    row.update({name: _clean(record[name]) for name in _ROW if name in record})
-    row["occurred_at"] = record["ts"] // 1000
-    row["kind"] = "request"
-    row["count"] = record.get("count", 1)
-    row["truncated"] = record.get("truncated", False)
-    row["streamed"] = False
+    row.update({name: clean(record[name]) for name in _FROM_LINE if name in record})
+    row |= {"occurred_at": record["ts"] // 1000, "kind": "request", "streamed": False}
+    row["count"] = row["count"] or 1
+    row["truncated"] = row["truncated"] or False
     return row
 
 
@@ -170,6 +171,10 @@ def to_ending(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+_FROM_LINE = (
+    *("id", "project", "environment", "key_id", "outcome", "reason", "status", "duration_us", "count", "truncated"),
+    *Request._fields,
+)
 _ROW = (
     *("id", "occurred_at", "project", "environment", "kind", "key_id", "actor", "outcome", "reason"),
     *("method", "route", "path", "status", "duration_us", "remote_address", "user_agent", "request_id"),
@@ -177,7 +182,16 @@ _ROW = (
 )
 
 
-def _clean(value: object) -> object:
+def bounded(request: Request) -> Request:
+    """The facts as a row may hold them, for events that do not go through the spool."""
+    cut = (
+        value if value is None else clean(redact(value)[:longest])
+        for value, longest in zip(request, _LONGEST, strict=True)
+    )
+    return Request(*cut)
+
+
+def clean(value: Any) -> Any:
     """NUL cannot be stored in PostgreSQL, nor a lone surrogate in anything."""
     if type(value) is str and not value.isprintable():
         return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -21,7 +21,7 @@ from ..domain.cursors import Cursors
 from ..domain.ids import new_event_id
 from ..domain.keytext import is_key_id
 from ..domain.records import AuditEvent, Page, Traffic, TrafficCount, status_at
-from ..errors import ArchieKeysError, BadRequest, KeyNotFound
+from ..errors import BadRequest, KeyNotFound
 from ..store.audit import EventStore, to_event
 from ..store.database import Database
 from ..store.keys import KeyStore
@@ -52,6 +52,7 @@ class AuditLog:
         self._flood = FloodGate(config.audit.refused_per_second, self._write_refused)
         self._longest = config.audit.max_record
         self._running = False
+        self._start_lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._next_retention = 0.0
@@ -101,11 +102,11 @@ class AuditLog:
         :raises AuditUnavailable: if it cannot be written.
         """
         if self._flood.admit(refused):
-            self._write_refused(refused, 1)
+            self._write_refused(refused, 1, counted=False)
         if not self._running:
             self._start()
 
-    def _write_refused(self, refused: Refused, count: int) -> None:
+    def _write_refused(self, refused: Refused, count: int, *, counted: bool = True) -> None:
         line = first_line(
             new_event_id(refused.started_ns),
             "refused",
@@ -120,10 +121,10 @@ class AuditLog:
             count=count,
             longest=self._longest,
         )
-        if count == 1:
-            self.spool.write(line)
+        if counted:
+            self.spool.note(line, count)
         else:
-            self.spool.note(line)
+            self.spool.write(line)
 
     # -- draining
 
@@ -134,7 +135,10 @@ class AuditLog:
 
     def _start(self) -> None:
         """Start the thread that drains, once in each process, at its first record."""
-        self._running = True
+        with self._start_lock:
+            if self._running:
+                return
+            self._running = True
         if self.config.audit.background and not self._database.is_shared_connection:
             self._stop = threading.Event()
             arguments = (weakref.ref(self), self._stop, self.config.audit.interval.total_seconds())
@@ -175,6 +179,8 @@ class AuditLog:
     def forget(self) -> None:
         """In the child after a fork: threads did not come along, and the counts are the parent's."""
         self._thread, self._running = None, False
+        self._stop = threading.Event()
+        self._start_lock = threading.Lock()
         self._flood.forget()
 
     # -- reading
@@ -184,6 +190,7 @@ class AuditLog:
         *,
         key: str | None = None,
         lineage: bool = False,
+        kind: str | None = None,
         outcome: str | None = None,
         reason: str | None = None,
         status: int | None = None,
@@ -198,6 +205,7 @@ class AuditLog:
 
         :param key: a key id. Events that used this key or changed it.
         :param lineage: also those of the keys that it replaced and that replaced it.
+        :param kind: ``request``, or what was done to a key: ``key.created``, ``key.rotated``, …
         :param outcome: ``allowed``, ``denied`` or ``refused``.
         :param since: aware; from this time on. ``until``: before this time.
         :param limit: 1 to 200.
@@ -209,7 +217,7 @@ class AuditLog:
             raise BadRequest("key must be a key id: 12 letters and digits")
         if outcome is not None and outcome not in OUTCOMES:
             raise BadRequest(f"outcome must be one of {', '.join(OUTCOMES)}")
-        given = {"reason": reason, "method": method, "route": route}
+        given = {"kind": kind, "reason": reason, "method": method, "route": route}
         for name, text in given.items():
             if text is not None:
                 rules.search_text(name, text)
@@ -249,9 +257,9 @@ class AuditLog:
         now = now_micros()
         start = now // _HOUR * _HOUR - 23 * _HOUR
         with self._database.read() as connection:
-            row = self._keys.get(connection, key_id)
+            row = self._keys.get(connection, key_id) if isinstance(key_id, str) and is_key_id(key_id) else None
             if row is None:
-                raise KeyNotFound(f"there is no key {key_id[:64]!r} in {self.config.environment}")
+                raise KeyNotFound(f"there is no key {str(key_id)[:64]!r} in {self.config.environment}")
             uses = self._events.uses(connection, key_id, start, _HOUR)
         status = status_at(
             now, **{name: row[name] for name in ("expires_at", "disabled_at", "deleted_at", "replaced_by")}
@@ -261,7 +269,9 @@ class AuditLog:
         return Traffic(
             last_used_at=None if last is None else from_micros(last),
             quiet=quiet,
-            safe_to_delete=status in ("expired", "deleted") or quiet >= self.config.quiet_period,
+            # without events nobody knows
+            safe_to_delete=status in ("expired", "deleted")
+            or (self.config.audit.enabled and quiet >= self.config.quiet_period),
             counts=tuple(TrafficCount(from_micros(start + n * _HOUR), uses.get(n, 0)) for n in range(24)),
         )
 
@@ -283,7 +293,7 @@ def _drain_forever(ref: weakref.ref[AuditLog], stop: threading.Event, interval: 
         try:
             with _not_while_forking.lock:
                 log.tick()
-        except (ArchieKeysError, OSError):
+        except Exception:  # a thread that ends would leave the spool to nobody
             logger.exception("the audit spool could not be drained; its records are kept")
         del log
 

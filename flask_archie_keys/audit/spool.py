@@ -95,13 +95,13 @@ class Spool:
         except (OSError, AuditUnavailable) as error:
             self._failed(error)
 
-    def note(self, line: bytes) -> None:
-        """Append one line for a request that is over: a failure is counted and logged, never raised."""
+    def note(self, line: bytes, count: int = 1) -> None:
+        """Append one line for ``count`` requests that are over: a failure is counted and logged, never raised."""
         try:
             with self._lock:
                 self._append(line)
         except (OSError, AuditUnavailable) as error:
-            self._drop(error)
+            self._drop(error, count)
 
     def close(self) -> None:
         """Close the file; the next record opens a new one."""
@@ -135,13 +135,16 @@ class Spool:
             self._close()
         fd = self._open() if self._fd is None else self._fd
         self._full = spool_size(self.directory) > self._config.max_spool
+        if self._full and self._size:
+            self._close()  # so that a drainer can finish the file and make room
         self._next_check = now + _CHECK_EVERY
         return fd
 
     def _open(self) -> int:
         """Open a new file under a name that no drainer looks at, lock it, then give it its own name."""
         open_directory(self.directory)
-        name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(8)}"
+        # the time makes names sort as they were made: a request's end may be in the file after its beginning
+        name = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns():020d}-{secrets.token_hex(4)}"
         hidden = self.directory / f".{name}"
         fd = os.open(hidden, _FLAGS, 0o600)
         try:
@@ -167,8 +170,8 @@ class Spool:
             raise AuditUnavailable("the audit event cannot be written") from error
         self._drop(error)
 
-    def _drop(self, error: Exception) -> None:
-        self.dropped += 1
+    def _drop(self, error: Exception, count: int = 1) -> None:
+        self.dropped += count
         if time.monotonic() - self._complained >= 60 or not self._complained:
             self._complained = time.monotonic()
             logger.error("audit records dropped: %d so far; %s", self.dropped, error)

@@ -30,7 +30,7 @@ class Cursors:
         """
         try:
             value = self._serializer.loads(cursor) if isinstance(cursor, str) else None
-        except BadData:
+        except (BadData, UnicodeError):
             value = None
         if isinstance(value, list) and len(value) == len(types) + 1 and value[0] == of:
             position = tuple(value[1:])

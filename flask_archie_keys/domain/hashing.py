@@ -132,9 +132,12 @@ class Hasher:
         """Whether ``text`` is the key of this record; False for a digest of a scheme that is not accepted."""
         if digest.startswith(IDENT):  # the hot path: a third of the time through the context
             return self._handler.verify(text, digest, key_id=key_id)
-        if self._context.identify(digest) is None:
+        try:
+            return self._context.identify(digest) is not None and bool(
+                self._context.verify(text, digest, key_id=key_id)
+            )
+        except (ValueError, TypeError):  # not a digest of the scheme that it names
             return False
-        return bool(self._context.verify(text, digest, key_id=key_id))
 
     def needs_update(self, digest: str) -> bool:
         """Whether the digest should be made anew: an older pepper, or a foreign scheme."""

@@ -150,7 +150,8 @@ class Traffic:
 
     :ivar last_used_at: the last authenticated request; ``None`` if there was none.
     :ivar quiet: how long ago that was, or since the key was made.
-    :ivar safe_to_delete: no request for ``ARCHIE_KEYS_QUIET_PERIOD``, or the key opens nothing any more.
+    :ivar safe_to_delete: no request for ``ARCHIE_KEYS_QUIET_PERIOD``, or the key is expired or deleted. Never where the
+        audit of requests is off: then nobody knows.
     :ivar counts: authenticated requests by time, oldest first, intervals without any included.
     """
 

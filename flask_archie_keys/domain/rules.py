@@ -29,7 +29,7 @@ CONTEXT_MAX_ITEMS = 100
 NETWORKS_MAX = 64
 _CONTEXT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _INT64 = 2**63
-_LATEST = to_micros(datetime.fromisoformat("9999-01-01T00:00:00+00:00"))
+LATEST = to_micros(datetime.fromisoformat("9999-01-01T00:00:00+00:00"))
 T = TypeVar("T")
 
 
@@ -193,6 +193,9 @@ def _network(value: object) -> str:
         network = ipaddress.ip_network(value.strip(), strict=False)
     except ValueError:
         raise ValidationFailed.one(field, "network", f"{value[:64]!r} is not a network such as 10.0.0.0/8") from None
+    mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+    if mapped is not None and network.prefixlen >= 96:  # peers are compared as the IPv4 addresses that they are
+        return f"{mapped}/{network.prefixlen - 96}"
     if "/" in value and network.network_address != ipaddress.ip_interface(value.strip()).ip:
         raise ValidationFailed.one(field, "network", f"{value!r} has bits set behind its mask; did you mean {network}?")
     return str(network)
@@ -221,7 +224,7 @@ def expiry(value: object, *, now: int, created: int, max_age: timedelta | None) 
     end = moment(field, value)
     if end <= now:
         raise ValidationFailed.one(field, "future", "must be in the future")
-    if end > _LATEST:
+    if end > LATEST:
         raise ValidationFailed.one(field, "range", "must be before the year 9999")
     if latest is not None and end > latest:
         raise ValidationFailed.one(
@@ -250,14 +253,14 @@ def limit(value: object) -> int:
 
 
 def search_text(field: str, value: object) -> None:
-    """A text to search for: one that a database can take.
+    """A text to search for: one that a database can take, at most 1 024 characters.
 
-    :raises BadRequest: if it holds NUL or lone surrogates, or is no text.
+    :raises BadRequest: if it is no text, is longer, or holds NUL or lone surrogates.
     """
-    if isinstance(value, str) and "\0" not in value:
+    if isinstance(value, str) and "\0" not in value and len(value) <= 1024:
         try:
             value.encode()
             return
         except UnicodeEncodeError:
             pass
-    raise BadRequest(f"{field} must be a text without NUL and lone surrogates")
+    raise BadRequest(f"{field} must be a text of at most 1024 characters without NUL and lone surrogates")

@@ -16,13 +16,22 @@ from ..audit.log import AuditLog
 from ..audit.management import record
 from ..config import Config
 from ..domain import rules
-from ..domain.clock import from_micros, isoformat, now_micros
+from ..domain.clock import from_micros, isoformat, now_micros, to_micros
 from ..domain.cursors import Cursors
 from ..domain.hashing import Hasher
 from ..domain.keytext import is_key_id, mint
 from ..domain.principals import Acting
 from ..domain.records import STATUSES, CreatedKey, Key, Page, Status
-from ..errors import BadRequest, Conflict, KeyInUse, KeyNotFound, ServiceError, ValidationFailed, VersionMismatch
+from ..errors import (
+    BadRequest,
+    Conflict,
+    KeyInUse,
+    KeyNotFound,
+    ServiceError,
+    StoreUnavailable,
+    ValidationFailed,
+    VersionMismatch,
+)
 from ..store.database import Database
 from ..store.keys import KeyStore, dump, is_alive, to_key
 from ..store.models import keys as table
@@ -168,7 +177,7 @@ class KeyService:
         with self._database.write() as connection:
             now = now_micros()  # here, and in the other changes: after the wait for other writers
             end = now + span // _MICROSECOND
-            old = self._row(connection, key_id)
+            old = self._row(connection, key_id, lock=True)
             text, row = self._new_row(self._inherited(old, now), now)
             done = self._store.change(
                 connection,
@@ -213,7 +222,7 @@ class KeyService:
             )
         with self._database.write() as connection:
             now = now_micros()
-            row = self._row(connection, key_id)
+            row = self._row(connection, key_id, lock=True)
             self._require(row, version)
             values, problems = self._validated(changes, now=now, created=row["created_at"])
             if "expires_at" in changes:
@@ -262,13 +271,31 @@ class KeyService:
                 )
         with self._database.write() as connection:
             now = now_micros()
-            row = self._row(connection, key_id)
+            row = self._row(connection, key_id, lock=True)
             if row["deleted_at"] is not None:
                 return to_key(row, now)
             self._store.change(connection, key_id, {"deleted_at": now, "digest": None}, table.c.deleted_at.is_(None))
             self._record(connection, "key.deleted", key_id, {"name": row["name"]})
             row = self._row(connection, key_id)
         return self._done(signals.key_deleted, row)
+
+    def take_back(self, created: CreatedKey, replaced: Key | None = None) -> None:
+        """Undo the making of a key whose secret could not be handed over, and its rotation where it came from one.
+
+        :param replaced: the key that was rotated, as it was before.
+        """
+        with self._database.write() as connection:
+            new = created.key.id
+            self._store.change(connection, new, {"deleted_at": now_micros(), "digest": None})
+            self._record(connection, "key.deleted", new, {"name": created.key.name, "secret": "was not handed over"})
+            if replaced is not None:
+                ends = None if replaced.expires_at is None else to_micros(replaced.expires_at)
+                values = {"replaced_by": None, "expires_at": ends}
+                if self._store.change(connection, replaced.id, values, table.c.replaced_by == new):
+                    self._record(connection, "key.rotation_undone", replaced.id, {"replacedBy": new})
+        self._changed(new)
+        if replaced is not None:
+            self._changed(replaced.id)
 
     def purge(self, *, older_than: timedelta) -> int:
         """Remove the records of keys that were deleted more than ``older_than`` ago; how many."""
@@ -290,8 +317,8 @@ class KeyService:
                 new = self._hasher.digest(key_id, text)
                 if self._store.replace_digest(connection, key_id, digest, new):
                     self._record(connection, "key.rehashed", key_id, {})
-        except Exception:  # the key is good; its request must not fail over housekeeping
-            logger.exception("the digest of key %s could not be made anew", key_id)
+        except StoreUnavailable as error:  # the key is good; its request must not fail over housekeeping
+            logger.error("the digest of key %s could not be made anew: %s", key_id, error.cause or error)
         self._changed(key_id)
 
     # -- parts
@@ -330,7 +357,7 @@ class KeyService:
         if self._config.max_age is not None:
             longest = self._config.max_age // _MICROSECOND
             lifetime = longest if lifetime is None else min(lifetime, longest)
-        values["expires_at"] = None if lifetime is None else now + lifetime
+        values["expires_at"] = None if lifetime is None else min(now + lifetime, rules.LATEST)
         values["replaces"] = old["id"]
         return values
 
@@ -351,7 +378,7 @@ class KeyService:
     def _switch(self, key_id: str, kind: str, signal: Signal, *, stop: bool) -> Key:
         with self._database.write() as connection:
             now = now_micros()
-            row = self._row(connection, key_id)
+            row = self._row(connection, key_id, lock=True)
             self._require(row, None)
             if (row["disabled_at"] is not None) is stop:
                 return to_key(row, now)
@@ -369,8 +396,8 @@ class KeyService:
             return error
         return Conflict(f"the key {key_id} was changed by somebody else; try again")
 
-    def _row(self, connection: Connection, key_id: object) -> RowMapping:
-        row = self._store.get(connection, key_id) if isinstance(key_id, str) and is_key_id(key_id) else None
+    def _row(self, connection: Connection, key_id: object, *, lock: bool = False) -> RowMapping:
+        row = self._store.get(connection, key_id, lock=lock) if isinstance(key_id, str) and is_key_id(key_id) else None
         if row is None:
             raise KeyNotFound(f"there is no key {str(key_id)[:64]!r} in {self._config.environment}")
         return row

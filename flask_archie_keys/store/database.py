@@ -6,8 +6,10 @@ rolls back, and making one does not commit what the view has pending.
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -37,7 +39,7 @@ class Database:
     :param engine: the host's engine, or a function that finds it (called once, when first needed).
     :param schema: the schema of our tables, where the host's metadata has a default one.
     :param owned: the database is ours alone: its tables are made when first needed, its engine is closed by us.
-    :param host_is_writing: whether the host's session in this thread has written and not committed yet.
+    :param host_is_writing: whether the host's session in this thread has written there and not committed yet.
     """
 
     def __init__(
@@ -46,13 +48,16 @@ class Database:
         *,
         schema: str | None = None,
         owned: bool = False,
-        host_is_writing: Callable[[], bool] = lambda: False,
+        host_is_writing: Callable[[Engine], bool] = lambda engine: False,
     ) -> None:
         self._find = engine
         self._schema = schema
         self._owned = owned
         self._host_is_writing = host_is_writing
         self._engine: Engine | None = None
+        self._shared: Connection | None = None
+        self._lock = threading.RLock()
+        _databases.add(self)
 
     @property
     def engine(self) -> Engine:
@@ -61,11 +66,12 @@ class Database:
         :raises StoreUnavailable: if a database of our own cannot be made.
         """
         if self._engine is None:
-            engine = self._find()
-            if self._schema is not None:
-                engine = engine.execution_options(schema_translate_map={None: self._schema})
-            if self._owned:
-                create_tables(engine)
+            with _as_unavailable():
+                engine = self._find()
+                if self._schema is not None:
+                    engine = engine.execution_options(schema_translate_map={None: self._schema})
+                if self._owned:
+                    create_tables(engine)
             self._engine = engine
         return self._engine
 
@@ -95,8 +101,12 @@ class Database:
 
         :raises StoreUnavailable: if the database cannot be reached or lacks our tables.
         """
-        with _as_unavailable(), self.engine.connect() as connection:
-            yield connection
+        if isinstance(self.engine.pool, StaticPool):
+            with self._savepoint() as connection:
+                yield connection
+        else:
+            with _as_unavailable(), self.engine.connect() as connection:
+                yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -107,16 +117,37 @@ class Database:
 
         :raises StoreUnavailable: if the database cannot be reached, lacks our tables or stays locked.
         """
-        with _as_unavailable():
-            if self.is_sqlite and not self.is_shared_connection:
-                if self._host_is_writing():
-                    raise StoreUnavailable(HOST_IS_WRITING)  # it would wait for itself
+        if isinstance(self.engine.pool, StaticPool):
+            with self._savepoint() as connection:
+                yield connection
+        elif self.is_sqlite:
+            if self._host_is_writing(self.engine):
+                raise StoreUnavailable(HOST_IS_WRITING)  # it would wait for itself
+            with _as_unavailable():
                 plain = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
                 with plain as connection, _immediate(connection):
                     yield connection
-            else:
-                with self.engine.begin() as connection:
-                    yield connection
+        else:
+            with _as_unavailable(), self.engine.begin() as connection:
+                yield connection
+
+    @contextmanager
+    def _savepoint(self) -> Iterator[Connection]:
+        """A part of the host's transaction, where there is but one connection, as with SQLite in memory.
+
+        The connection is kept: giving it back would roll back what the host has flushed.
+        """
+        with _as_unavailable(), self._lock:
+            if self._shared is None:
+                self._shared = self.engine.connect()
+            self._shared.exec_driver_sql("SAVEPOINT archie_keys")
+            try:
+                yield self._shared
+            except BaseException:
+                self._shared.exec_driver_sql("ROLLBACK TO archie_keys")
+                raise
+            finally:
+                self._shared.exec_driver_sql("RELEASE archie_keys")
 
     def missing_tables(self) -> list[str]:
         """The names of our tables that the database lacks."""
@@ -134,7 +165,7 @@ class Database:
 def _as_unavailable() -> Iterator[None]:
     try:
         yield
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, OSError) as error:
         raise StoreUnavailable("the key store cannot be used") from error
 
 
@@ -145,21 +176,38 @@ def is_locked(error: BaseException | None) -> bool:
 
 @contextmanager
 def _immediate(connection: Connection) -> Iterator[None]:
+    """``BEGIN IMMEDIATE`` … ``COMMIT`` on a connection that begins nothing by itself."""
     deadline = time.monotonic() + SQLITE_WRITE_TIMEOUT
+    connection.begin()  # for SQLAlchemy; a host's listener may send a BEGIN of its own here
+    raw: Any = connection.connection.dbapi_connection
+    implicit = getattr(raw, "autocommit", -1) is False  # the driver's new transaction control, Python 3.12
+    if implicit:
+        raw.autocommit = True
+    elif raw.in_transaction:
+        raw.rollback()
+    try:
+        _until(deadline, connection, "BEGIN IMMEDIATE")
+        try:
+            yield
+            _until(deadline, connection, "COMMIT")
+        except BaseException:
+            connection.exec_driver_sql("ROLLBACK")
+            raise
+    finally:
+        if implicit:
+            raw.autocommit = False
+
+
+def _until(deadline: float, connection: Connection, statement: str) -> None:
+    """Run a statement, again and again while others hold the lock that it needs."""
     while True:
         try:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            break
+            connection.exec_driver_sql(statement)
+            return
         except OperationalError as error:
             if not is_locked(error.orig) or time.monotonic() > deadline:
                 raise
             time.sleep(random.uniform(0.005, 0.05))
-    try:
-        yield
-        connection.exec_driver_sql("COMMIT")
-    except BaseException:
-        connection.exec_driver_sql("ROLLBACK")
-        raise
 
 
 def create_tables(engine: Engine) -> None:
@@ -186,3 +234,15 @@ def own_sqlite(path: Path) -> Engine:
 
     weakref.finalize(engine, engine.pool.dispose)
     return engine
+
+
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _close_before_fork() -> None:
+    """A child must not find a file of ours open: SQLite's locks and log belong to the process that opened it."""
+    for database in list(_databases):
+        database.close()
+
+
+os.register_at_fork(before=_close_before_fork)

@@ -73,9 +73,12 @@ class KeyStore:
     def __init__(self, project: str, environment: str) -> None:
         self._scope = and_(keys.c.project == project, keys.c.environment == environment)
 
-    def get(self, connection: Connection, key_id: str) -> RowMapping | None:
-        """The row of a key."""
-        return connection.execute(select(keys).where(self._scope, keys.c.id == key_id)).mappings().first()
+    def get(self, connection: Connection, key_id: str, *, lock: bool = False) -> RowMapping | None:
+        """The row of a key; with ``lock``, nobody else changes it until the end of the transaction."""
+        statement = select(keys).where(self._scope, keys.c.id == key_id)
+        if lock:  # on SQLite the transaction holds the lock already
+            statement = statement.with_for_update()
+        return connection.execute(statement).mappings().first()
 
     def add(self, connection: Connection, row: Mapping[str, Any]) -> None:
         """Insert a row."""
@@ -121,7 +124,12 @@ class KeyStore:
             statement = statement.where(keys.c.prefix == prefix)
         if q is not None:
             statement = statement.where(
-                or_(func.lower(keys.c.name).contains(q.lower(), autoescape=True), keys.c.id == q, keys.c.owner == q)
+                or_(
+                    keys.c.name.contains(q, autoescape=True),
+                    func.lower(keys.c.name).contains(q.lower(), autoescape=True),  # of ASCII only, on SQLite
+                    keys.c.id == q,
+                    keys.c.owner == q,
+                )
             )
         ordered = statement.order_by(keys.c.created_at.desc(), keys.c.id.desc()).limit(limit)
         return list(connection.execute(ordered).mappings())

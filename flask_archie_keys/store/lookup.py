@@ -21,7 +21,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..errors import StoreUnavailable
-from .database import Database
+from .database import Database, is_locked
 from .models import keys
 
 
@@ -91,6 +91,11 @@ class KeyLookup:
         """Close the connections that are not in use."""
         _close_all(self._free)
 
+    def close_sqlite(self) -> None:
+        """Close the connections that are not in use, if they are SQLite's."""
+        if self._reader is not None and self._database.is_sqlite:
+            self.close()
+
     def abandon(self) -> None:
         """Let go of connections inherited over a fork, without touching them."""
         _inherited.extend(self._free)
@@ -99,7 +104,9 @@ class KeyLookup:
     def _choose(self) -> _Reader:
         database = self._database
         driver = f"{database.engine.dialect.name}+{database.engine.dialect.driver}"
-        if driver not in _PREPARE or not database.has_plain_pool:
+        translated = database.engine.get_execution_options().get("schema_translate_map", {None: database.schema})
+        plain = database.has_plain_pool and translated == {None: database.schema}
+        if driver not in _PREPARE or not plain:
             self._reader = self._read_pooled
             return self._reader
         table = keys.name
@@ -130,6 +137,9 @@ class KeyLookup:
             try:
                 rows = kept.execute(self._sql, (key_id,)).fetchall()
             except self._database.engine.dialect.loaded_dbapi.Error as error:
+                if is_locked(error):
+                    self._free.append(kept)
+                    raise StoreUnavailable("the key store is locked") from error
                 kept.connection.close()
                 if fresh:
                     raise StoreUnavailable("the key store cannot be read") from error
@@ -174,10 +184,16 @@ def _close_all(free: deque[_Kept]) -> None:
         free.pop().connection.close()
 
 
+def _close_sqlite() -> None:
+    """Before a fork: see :func:`~.database._close_before_fork`."""
+    for lookup in list(_lookups):
+        lookup.close_sqlite()
+
+
 def _abandon_all() -> None:
     for lookup in list(_lookups):
         lookup.abandon()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_all)
+    os.register_at_fork(before=_close_sqlite, after_in_child=_abandon_all)

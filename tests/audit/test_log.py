@@ -61,6 +61,7 @@ def test_filters(host: Host) -> None:
     assert find(host, key=one.key.id) == [deleted, allowed]
     assert find(host, outcome="denied") == find(host, reason="missing_role") == find(host, status=403) == [denied]
     assert find(host, method="DELETE") == find(host, route="/orders/<n>") == find(host, since=middle) == [deleted]
+    assert find(host, kind="key.created") == [] and len(find(host, kind="request")) == 4
     assert find(host, until=middle) == [refused, denied, allowed]
     assert find(host, key=one.key.id, outcome="denied") == find(host, key="x" * 12) == []
 
@@ -178,6 +179,8 @@ def test_the_audit_of_requests_can_be_off_and_changes_are_still_recorded(make_ho
     with host.app.app_context():
         assert [event.kind for event in host.keys.audit.find()] == ["key.created"]
         assert not host.keys.audit.spool.directory.exists()
+        host.sql("UPDATE archie_api_keys SET created_at = 1")
+        assert not host.keys.traffic(created.key.id).safe_to_delete, "nobody knows"
 
 
 def test_a_thread_drains_by_itself_and_ends_with_its_application(make_host: MakeHost, url: str) -> None:

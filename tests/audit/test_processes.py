@@ -96,7 +96,7 @@ def test_preloaded_workers_lose_and_double_nothing(application: Application, use
         assert server.get("/x", secret)[0] == 200
         pids.add(server.get("/pid")[1])
     assert len(pids) > 1
-    names = {path.name.split("-")[-2] for path in application.instance.glob("archie_keys/spool/*/*.jsonl")}
+    names = {path.name.split("-")[-3] for path in application.instance.glob("archie_keys/spool/*/*.jsonl")}
     assert pids <= names, "a file for each process"
     assert len(events(application, "--status", "200")) == 60
     server.process.terminate()

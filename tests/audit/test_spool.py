@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import stat
@@ -72,7 +73,8 @@ def test_a_link_in_the_place_of_the_file_is_not_followed(
     target = tmp_path / "target"
     directory.mkdir(mode=0o700)
     monkeypatch.setattr(spool_module.secrets, "token_hex", lambda n: "known")  # an attacker who can guess
-    name = f".{spool_module.socket.gethostname()}-{os.getpid()}-known"
+    monkeypatch.setattr(spool_module.time, "time_ns", lambda: 7)
+    name = f".{spool_module.socket.gethostname()}-{os.getpid()}-{7:020d}-known"
     (directory / name).symlink_to(target)
     with pytest.raises(AuditUnavailable):
         make(directory).write(b"one\n")
@@ -148,10 +150,21 @@ def test_a_full_spool_is_refused_until_it_is_drained(directory: Path, monkeypatc
     with pytest.raises(AuditUnavailable, match="full"):
         for _ in range(100):
             spool.write(b"x" * 999 + b"\n")
+    log = [path for path in files(directory) if not locked(path)]
+    assert log == files(directory), "the file was closed, so a drainer can finish it"
     for path in files(directory):
         path.unlink()
     spool.write(b"again\n")
     spool.close()
+
+
+def locked(path: Path) -> bool:
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def test_open_serves_counts_and_logs_once(directory: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-APPLICATION = '''
+APPLICATION = """
 import os, time
 from datetime import timedelta
 from flask import Flask
@@ -43,7 +43,7 @@ def create_app():
     if os.environ.get("USED_BEFORE_FORK"):
         app.test_client().get("/x")
     return app
-'''
+"""
 
 
 class Application:

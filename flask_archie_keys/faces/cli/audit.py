@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,9 +14,10 @@ from ...context import Environment
 from ...domain.clock import isoformat, to_micros, utcnow
 from ...domain.ids import first_event_id
 from ...domain.records import AuditEvent
+from ...errors import StoreUnavailable
 from .. import schemas
 from . import keys_command
-from .output import FAILED, environment_option, json_option, print_json, print_table, printable
+from .output import FAILED, environment_option, json_option, print_json, print_table, printable, to_json
 from .params import Moment
 
 _HEADERS = ["TIME", "WHAT", "KEY", "OUTCOME", "REASON", "STATUS", "MS", "REQUEST", "FROM", "AGENT"]
@@ -28,6 +28,7 @@ _WINDOW = timedelta(seconds=30)  # how late the spool of another machine may arr
 @keys_command.command("audit")
 @click.option("--key", metavar="KEY_ID", help="Only events of this key.")
 @click.option("--lineage", is_flag=True, help="Also of the keys that it replaced and that replaced it.")
+@click.option("--kind", metavar="TEXT", help="Only events of this kind: request, key.created, key.rotated, …")
 @click.option("--outcome", type=click.Choice(OUTCOMES), help="Only events with this outcome.")
 @click.option("--reason", metavar="TEXT", help="Only events with this reason.")
 @click.option("--status", type=int, help="Only events with this HTTP status.")
@@ -87,8 +88,13 @@ def _follow(environment: Environment, limit: int, as_json: bool, filters: dict[s
     while True:
         time.sleep(0.5)
         window = max(started, utcnow() - _WINDOW)
+        try:
+            found = sorted(_all(environment, {**filters, "since": window}), key=lambda event: event.id)
+        except StoreUnavailable as error:  # it may come back
+            click.echo(f"Error: {error}: {error.cause}", err=True)
+            continue
         shown = {event_id for event_id in shown if event_id >= first_event_id(to_micros(window))}
-        for event in sorted(_all(environment, {**filters, "since": window}), key=lambda e: e.id):
+        for event in found:
             settled = event.status is not None or event.kind != "request" or utcnow() - event.occurred_at > _SETTLE
             if event.id not in shown and settled:
                 shown.add(event.id)
@@ -107,7 +113,7 @@ def _all(environment: Environment, filters: dict[str, Any]) -> Iterator[AuditEve
 
 def _print_line(event: AuditEvent, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(schemas.event(event), ensure_ascii=False))
+        click.echo(to_json(schemas.event(event)))
     else:
         click.echo("  ".join("-" if cell is None else printable(str(cell)) for cell in _row(event)))
 

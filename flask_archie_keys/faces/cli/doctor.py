@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,7 +17,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from ...audit.drain import QUARANTINE, count_quarantined, waiting
 from ...audit.spool import open_directory
-from ...authorization import misplaced, requirements
+from ...authorization import misplaced, requirements, unguarded_methods
 from ...context import Environment
 from ...domain.clock import from_micros, now_micros
 from ...domain.ids import first_event_id
@@ -26,6 +27,7 @@ from . import keys_command
 from .output import FAILED, environment_option, json_option, print_json, print_table
 
 _NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "ceph", "glusterfs", "fuse.glusterfs")
+_MOUNTS = Path("/proc/self/mounts")
 _EPHEMERAL_FILE_SYSTEMS = ("tmpfs", "overlay", "ramfs")
 
 
@@ -157,7 +159,7 @@ def check_spool(environment: Environment, app: Flask) -> Iterator[Finding]:
 def file_system(path: Path) -> str | None:
     """The type of the file system that holds ``path``, as Linux names it; ``None`` where that cannot be told."""
     try:
-        lines = Path("/proc/self/mounts").read_text().splitlines()
+        lines = _MOUNTS.read_text().splitlines()
     except OSError:
         return None
     mounts = [(line.split()[1], line.split()[2]) for line in lines]
@@ -168,7 +170,10 @@ def file_system(path: Path) -> str | None:
 
 def oldest_record(directory: Path) -> timedelta | None:
     """How long the spool file that was written to the longest ago has waited; ``None`` when all is drained."""
-    moments = [path.stat().st_mtime for path in waiting(directory)]
+    moments = []
+    for path in waiting(directory):
+        with suppress(FileNotFoundError):  # drained and removed meanwhile
+            moments.append(path.stat().st_mtime)
     return timedelta(seconds=max(time.time() - min(moments), 0)) if moments else None
 
 
@@ -202,18 +207,23 @@ def check_decorators(environment: Environment, app: Flask) -> Iterator[Finding]:
 
 
 def check_views(environment: Environment, app: Flask) -> Iterator[Finding]:
-    """Which views does no key guard, beside others of the same blueprint or path that one does?"""
+    """Which views, or methods of views, does no key guard beside others of the same blueprint or path that one does?"""
+    lacking = {name: unguarded_methods(app, name) for name in sorted(app.view_functions)}
     asked = requirements(app)
-    areas = {area for name, required in asked.items() if required for area in _areas(app, name)}
-    unguarded = sorted(name for name, required in asked.items() if not required)
-    beside = [name for name in unguarded if areas & _areas(app, name)]
+    areas = {area for name in lacking if asked[name] for area in _areas(app, name)}
+    beside = [
+        name if methods == ["any"] else f"{name} ({', '.join(methods)})"
+        for name, methods in lacking.items()
+        if methods and (asked[name] or areas & _areas(app, name))
+    ]
     if beside:
         shown = ", ".join(beside[:20]) + (f" and {len(beside) - 20} more" if len(beside) > 20 else "")
         yield Finding(
             "views", "warning", f"no key guards these, beside others that one does: {shown}", "add @require_api_key"
         )
     else:
-        yield Finding("views", "ok", f"{len(asked) - len(unguarded)} of {len(asked)} are guarded by a key")
+        guarded = sum(not methods for methods in lacking.values())
+        yield Finding("views", "ok", f"{guarded} of {len(lacking)} are guarded by a key")
 
 
 def _areas(app: Flask, endpoint: str) -> set[str]:

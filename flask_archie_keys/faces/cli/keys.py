@@ -24,6 +24,7 @@ from .output import (
     print_json,
     print_table,
     printable,
+    require_output,
     span_text,
     uninterrupted,
 )
@@ -69,6 +70,7 @@ def create(
 ) -> None:
     """Make a key called NAME and show its secret, once."""
     context = context_of(members)
+    require_output()
     with uninterrupted():
         created = environment.service.create(
             name=name,
@@ -82,8 +84,10 @@ def create(
         _hand_over(environment, created, as_json, quiet)
 
 
-def _hand_over(environment: Environment, created: CreatedKey, as_json: bool, quiet: bool) -> None:
-    """Show a new secret. A key whose secret could not be written out is of no use to anybody: it is deleted."""
+def _hand_over(
+    environment: Environment, created: CreatedKey, as_json: bool, quiet: bool, replaced: Key | None = None
+) -> None:
+    """Show a new secret. A key whose secret could not be written out is of no use to anybody: it is taken back."""
     try:
         if as_json:
             print_json(schemas.one(schemas.created_key(created)))
@@ -92,8 +96,8 @@ def _hand_over(environment: Environment, created: CreatedKey, as_json: bool, qui
         else:
             print_facts([*key_facts(created.key), ("secret", created.secret)])
         sys.stdout.flush()
-    except OSError as error:
-        environment.service.delete(created.key.id)
+    except Exception as error:  # a full disk, a closed pipe, a terminal without these characters
+        environment.service.take_back(created, replaced)
         click.echo(f"Error: the secret could not be written ({error}); the new key was deleted again", err=True)
         raise click.exceptions.Exit(FAILED) from error
     if not as_json and not quiet:
@@ -200,9 +204,11 @@ def _changes(given: dict[str, Any]) -> dict[str, Any]:
 @environment_option
 def rotate(environment: Environment, key_id: str, overlap: timedelta | None, as_json: bool, quiet: bool) -> None:
     """Make a key that replaces KEY_ID; both work until the overlap is over."""
+    require_output()
+    replaced = environment.service.get(key_id)
     with uninterrupted():
         created = environment.service.rotate(key_id, overlap=overlap)
-        _hand_over(environment, created, as_json, quiet)
+        _hand_over(environment, created, as_json, quiet, replaced)
         if not as_json and not quiet:
             old = environment.service.get(key_id)
             click.echo(f"The old key {key_id} works until {_end(old)}.", err=True)
@@ -259,8 +265,8 @@ def _show_use(environment: Environment, key_id: str) -> None:
     for event in environment.audit.find(key=key_id, limit=5):
         if event.kind == "request":
             agent = printable(event.user_agent or "-")
-            line = f"  {isoformat(event.occurred_at)} {event.method} {printable(event.path or '')}"
-            click.echo(f"{line} from {event.remote_address} {agent}", err=True)
+            line = f"{isoformat(event.occurred_at)} {event.method} {event.path} from {event.remote_address}"
+            click.echo(f"  {printable(line)} {agent}", err=True)
     if not traffic.safe_to_delete and traffic.last_used_at is not None:
         click.secho("It is still in use: whoever uses it will be refused.", fg="red", err=True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -102,16 +103,31 @@ def uninterrupted() -> Iterator[None]:
         raise click.exceptions.Exit(130)
 
 
+def require_output() -> None:
+    """:raises click.ClickException: if there is no standard output to write a secret to."""
+    if sys.stdout is None or sys.stdout.closed:
+        raise click.ClickException("standard output is closed, so there is nowhere to write the secret to")
+
+
+def to_json(document: Any, indent: int | None = None) -> str:
+    """JSON in one form. For a terminal it is ASCII: what callers have written cannot steer it."""
+    return json.dumps(document, indent=indent, ensure_ascii=sys.stdout.isatty())
+
+
 def print_json(document: Any) -> None:
     """Print one JSON document."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    click.echo(to_json(document, indent=2))
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print an aligned table. What callers have written into names and headers cannot steer the terminal."""
     from tabulate import tabulate
 
-    click.echo(tabulate([[_cell(cell) for cell in row] for row in rows], list(headers), tablefmt="plain"))
+    click.echo(
+        tabulate(
+            [[_cell(cell) for cell in row] for row in rows], list(headers), tablefmt="plain", disable_numparse=True
+        )
+    )
 
 
 def print_facts(facts: Sequence[tuple[str, Any]]) -> None:
