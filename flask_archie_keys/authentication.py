@@ -9,12 +9,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
 from typing import NamedTuple
 
 from .config import Config
 from .domain.clock import from_micros, now_micros
 from .domain.hashing import Hasher
-from .domain.keytext import BadChecksum, NotAKey, parse
+from .domain.keytext import find_key_id, has_good_checksum
 from .domain.principals import Principal
 from .errors import BadRequest, Forbidden, Unauthorized
 from .store.keys import load_context, load_list
@@ -25,7 +26,7 @@ _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]+=*)")
 #: The scheme at the beginning, or after a comma: servers join two headers with one.
 _IS_BEARER = re.compile(r"(?:\A|,)[ \t]*bearer(?![A-Za-z0-9!#$%&'*+.^_`|~-])", re.IGNORECASE)
 _CREDENTIAL_MAX = 256  # bytes
-_KNOWN_MAX = 10_000
+_VERIFIED_MAX = 10_000
 NO_KEY = "the request needs an API key: Authorization: Bearer <key>"
 BAD_KEY = "the API key is not valid"
 
@@ -39,12 +40,19 @@ class Refusal(NamedTuple):
     error: type[Unauthorized] | type[Forbidden]
 
 
-class Known(NamedTuple):
-    """A key's row and what was made of it; used again for as long as the row that is read stays the same."""
+class Verified(NamedTuple):
+    """A header that was found to hold the key of a row, and what was made of that row.
 
+    Used again for as long as the row that is read at each request stays the same.
+
+    :ivar conditional: whether something stands against the key, or may in time.
+    """
+
+    key_id: str
     row: Row
     principal: Principal
     networks: tuple[Network, ...] | None
+    conditional: bool
 
 
 class Authenticator:
@@ -62,7 +70,7 @@ class Authenticator:
         self._lookup = lookup
         self._hasher = hasher
         self._rehash = rehash
-        self._known: dict[str, Known] = {}
+        self._verified: dict[bytes, Verified] = {}
 
     def authenticate(
         self, header: str | None, remote_address: str | None, *, optional: bool = False
@@ -77,35 +85,49 @@ class Authenticator:
         :raises Forbidden: if the request comes from an address that the key does not allow.
         :raises StoreUnavailable: if the key cannot be read.
         """
+        # by its hash: what is remembered must not hold secrets
+        mark = blake2b((header or "").encode("utf-8", "surrogatepass"), digest_size=32).digest()
+        verified = self._verified.get(mark)
+        if verified is None or self._lookup.read(verified.key_id) != verified.row:
+            verified = self._verify(mark, header, optional)
+            if verified is None:
+                return None
+        if verified.conditional:
+            now = now_micros()
+            for refusal in refusals(
+                *verified.row[9:], now=now, networks=verified.networks, remote_address=remote_address
+            ):
+                raise _error(refusal, verified.key_id)
+        if self._hasher.needs_update(verified.row[2]):
+            self._rehash(verified.key_id, extract(header) or "", verified.row[2])
+        return verified.principal
+
+    def _verify(self, mark: bytes, header: str | None, optional: bool) -> Verified | None:
+        """Find the row whose key the header holds; ``None`` for a credential that need not be ours."""
         text = extract(header, optional=optional)
         if text is None:
             if optional:
                 return None
             raise Unauthorized(NO_KEY, reason="no_credentials")
-        try:
-            key_id = parse(text)
-        except BadChecksum:
-            raise Unauthorized(BAD_KEY, reason="bad_checksum") from None
-        except NotAKey:
+        key_id = find_key_id(text)
+        if key_id is None:
             if optional and not text.startswith(self._prefix):
                 return None
-            raise Unauthorized(BAD_KEY, reason="unknown") from None
+            raise Unauthorized(BAD_KEY, reason="unknown")
+        if not has_good_checksum(text):
+            raise Unauthorized(BAD_KEY, reason="bad_checksum")
         row = self._lookup.read(key_id)
         if row is None:
             raise Unauthorized(BAD_KEY, reason="unknown")
-        known = self._known.get(key_id)
-        if known is None or known.row != row:
-            known = self._learn(key_id, row)
-        digest = self._verify(key_id, text, row)
-        for refusal in refusals(*row[9:], now=now_micros(), networks=known.networks, remote_address=remote_address):
-            raise _error(refusal, key_id)
-        if self._hasher.needs_update(digest):
-            self._rehash(key_id, text, digest)
-        return known.principal
+        self._verify_row(key_id, text, row)
+        conditional = row[8:] != (None, None, None, None)
+        verified = Verified(key_id, row, _principal(key_id, row), networks_of(load_list(row[8])), conditional)
+        if len(self._verified) >= _VERIFIED_MAX:
+            self._verified.clear()
+        self._verified[mark] = verified
+        return verified
 
-    def _verify(self, key_id: str, text: str, row: Row) -> str:
-        """The digest, once the text was found to be the key of this row."""
-        digest: str | None
+    def _verify_row(self, key_id: str, text: str, row: Row) -> None:
         project, environment, digest = row[:3]
         if project != self._project or environment != self._environment:
             raise Unauthorized(BAD_KEY, reason="wrong_environment", key_id=key_id)
@@ -113,14 +135,6 @@ class Authenticator:
             raise Unauthorized(BAD_KEY, reason="deleted", key_id=key_id)
         if not self._hasher.verify(key_id, text, digest):
             raise Unauthorized(BAD_KEY, reason="wrong_secret", key_id=key_id)
-        return digest
-
-    def _learn(self, key_id: str, row: Row) -> Known:
-        known = Known(row, _principal(key_id, row), networks_of(load_list(row[8])))
-        if len(self._known) >= _KNOWN_MAX:
-            self._known.clear()
-        self._known[key_id] = known
-        return known
 
 
 def extract(header: str | None, *, optional: bool = False) -> str | None:

@@ -8,8 +8,8 @@ import functools
 import inspect
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterator
-from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast, overload
 
 from flask import Flask, Request, Response, current_app, request
 from flask.views import MethodView
@@ -20,12 +20,13 @@ from .context import (
     Environment,
     RequestState,
     app_state,
-    get_request_state,
     request_facts,
-    set_request_state,
 )
 from .domain.permissions import Denied, Requirement, is_role_name
 from .errors import BadRequest, ConfigurationError, Forbidden, ServiceError, StoreUnavailable, Unauthorized
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -137,7 +138,7 @@ def enforce(requirement: Requirement) -> Response | None:
     req: Request = request._get_current_object()  # type: ignore[attr-defined]
     state = app_state()
     started = time.time_ns()
-    checked = get_request_state(req)
+    checked: RequestState | None = req.environ.get(state.key)
     try:
         if checked is None:
             return _first_check(req, state, requirement, started)
@@ -168,10 +169,10 @@ def _first_check(req: Request, state: AppState, requirement: Requirement, starte
             raise _forbidden(decision, principal.id)
     except (BadRequest, Unauthorized, Forbidden, StoreUnavailable) as error:
         return _turn_away(req, state, environment, error, started)
-    checked = RequestState(req, environment, principal, started)
+    checked = RequestState(environment, principal, started)
     if environment.config.audit.enabled:
         checked.event_id = environment.audit.received(started, request_facts(req), principal.id)
-    set_request_state(checked)
+    environ[state.key] = checked
     return None
 
 
@@ -205,37 +206,52 @@ def _forbidden(decision: Denied, key_id: str) -> Forbidden:
 # -- the end of a request
 
 
-def install_hooks(app: Flask) -> None:
-    """Note how each checked request ends. Ours is the first ``after_request``, so it runs last and sees the status."""
-    app.after_request_funcs.setdefault(None, []).insert(0, _note_status)
-    app.teardown_request_funcs.setdefault(None, []).insert(0, _complete)
+def install(app: Flask, state: AppState) -> None:
+    """Check the order of decorators before the first request, and note how each checked request ends.
+
+    Around ``app.wsgi_app``, which sees the status that the client gets whatever hooks and error handlers do, and sees
+    each request once.
+    """
     app.before_request_funcs.setdefault(None, []).insert(0, _check_order)
     _applications.add(app)
+    if any(config.audit.enabled for config in state.configs.values()):
+        app.wsgi_app = _completing(app.wsgi_app, state.key)  # type: ignore[assignment, method-assign]
 
 
-def _note_status(response: Response) -> Response:
-    checked = get_request_state(request._get_current_object())  # type: ignore[attr-defined]
-    if checked is not None:
-        checked.status = response.status_code
-        # an error page counts as streamed too, but its length is known
-        checked.streamed = response.is_streamed and (response.direct_passthrough or response.content_length is None)
-    return response
+def _completing(wsgi_app: WSGIApplication, key: str) -> WSGIApplication:
+    def completing(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        status: str | None = None
+        headers: Collection[tuple[str, str]] = ()
+
+        def start(status_: str, headers_: list[tuple[str, str]], *exc_info: Any) -> Any:
+            nonlocal status, headers
+            status, headers = status_, headers_
+            return start_response(status_, headers_, *exc_info)
+
+        try:
+            return wsgi_app(environ, start)
+        finally:
+            checked = environ.pop(key, None)
+            if checked is not None and checked.event_id is not None:
+                _complete(checked, status, headers)
+
+    return completing
 
 
-def _complete(error: BaseException | None) -> None:
-    """Once for each request: Flask tears down twice when a stream keeps its context."""
-    checked = get_request_state(request._get_current_object())  # type: ignore[attr-defined]
-    if checked is None or checked.done or checked.event_id is None:
-        return
-    checked.done = True
-    status = 500 if checked.status is None and error is not None else checked.status
+def _complete(checked: RequestState, status: str | None, headers: Collection[tuple[str, str]]) -> None:
+    """Write how a request ended. Without a status its exception goes on to the server, which answers 500."""
+    streamed = status is not None
+    for name, _ in headers:
+        if name == "Content-Length":  # as Werkzeug spells it
+            streamed = False
+            break
     checked.environment.audit.completed(
-        checked.event_id,
-        status,
+        checked.event_id or "",
+        500 if status is None else int(status[:3]),
         checked.started,
         outcome=checked.outcome,
         reason=checked.reason,
-        streamed=checked.streamed,
+        streamed=streamed,
     )
 
 
@@ -293,16 +309,15 @@ def _guards_of(view: Any) -> list[Any]:
 
 def _check_order() -> None:
     """Before the first request: refuse to serve an application with a view that only looks guarded."""
-    state = app_state()
-    if state.checked:
-        return
-    wrong = misplaced(current_app)
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    wrong = misplaced(app)
     if wrong:
         raise ConfigurationError(
             f"@require_api_key stands above @app.route on {', '.join(wrong)}, so these views are not protected; "
             "put it below, next to the function"
         )
-    state.checked = True
+    # a new list: Flask is walking the old one
+    app.before_request_funcs[None] = [hook for hook in app.before_request_funcs[None] if hook is not _check_order]
 
 
 def requirements(app: Flask) -> dict[str, list[Requirement]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
@@ -22,7 +23,6 @@ from .store.database import Database
 from .store.lookup import KeyLookup
 
 EXTENSION = "archie_keys"
-_STATE = "_archie_keys"
 NO_CURRENT_KEY = "current_api_key is not set: this request was not authenticated by an API key"
 
 
@@ -54,6 +54,7 @@ class AppState:
 
     :ivar build: makes an environment when it is first needed.
     :ivar respond: turns an error into a response; shared by all faces.
+    :ivar key: where a request's WSGI environment holds its :class:`RequestState`.
     """
 
     configs: dict[str, Config]
@@ -62,7 +63,7 @@ class AppState:
     default: str = ""
     header: str | None = None
     environments: dict[str, Environment] = field(default_factory=dict)
-    checked: bool = False
+    key: str = field(default_factory=lambda: f"flask_archie_keys.{secrets.token_hex(8)}")
 
     def environment(self, name: str) -> Environment:
         """The environment ``name``.
@@ -83,24 +84,19 @@ class AppState:
 
 
 class RequestState:
-    """What is known of a request that was checked."""
+    """What is known of a request that was checked. Kept in the request's WSGI environment, under a name for each
+    application: contexts may be shared by requests in tests, and an environment by applications.
+    """
 
-    __slots__ = (
-        *("request", "environment", "principal", "started", "event_id"),
-        *("outcome", "reason", "status", "streamed", "done"),
-    )
+    __slots__ = ("environment", "event_id", "outcome", "principal", "reason", "started")
 
-    def __init__(self, request: Request, environment: Environment, principal: Principal, started: int) -> None:
-        self.request = request
+    def __init__(self, environment: Environment, principal: Principal, started: int) -> None:
         self.environment = environment
         self.principal = principal
         self.started = started
         self.event_id: str | None = None
         self.outcome: str | None = None
         self.reason: str | None = None
-        self.status: int | None = None
-        self.streamed = False
-        self.done = False
 
 
 def app_state(app: Flask | None = None) -> AppState:
@@ -108,9 +104,10 @@ def app_state(app: Flask | None = None) -> AppState:
 
     :raises ConfigurationError: if ``init_app`` was not called for it.
     """
-    extensions = (current_app if app is None else app).extensions
+    if app is None:  # once past the proxy: it costs as much as all the rest here
+        app = current_app._get_current_object()  # type: ignore[attr-defined]
     try:
-        return cast(AppState, extensions[EXTENSION])
+        return cast(AppState, app.extensions[EXTENSION])
     except KeyError:
         raise ConfigurationError("this application has no ArchieKeys; call ArchieKeys().init_app(app)") from None
 
@@ -121,21 +118,12 @@ def current_environment() -> Environment:
     return state.of_request(request) if has_request_context() else state.environment(state.default)
 
 
-def get_request_state(of: Request) -> RequestState | None:
-    """The state of a request; ``None`` if it has not been authenticated."""
-    return cast("RequestState | None", of.__dict__.get(_STATE))
-
-
-def set_request_state(state: RequestState) -> None:
-    """Keep the state of a request with the request: contexts, and `flask.g` with them, may be shared in tests."""
-    setattr(state.request, _STATE, state)
-
-
 def current_request_state() -> RequestState | None:
     """The state of the current request, if there is one and it was authenticated."""
     if not has_request_context():
         return None
-    return get_request_state(cast("LocalProxy[Request]", request)._get_current_object())
+    state = current_app.extensions.get(EXTENSION)
+    return None if state is None else request.environ.get(state.key)
 
 
 def current_principal() -> Principal | None:

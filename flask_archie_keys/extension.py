@@ -72,7 +72,7 @@ class ArchieKeys:
             served.environment_header,
         )
         app.extensions[context.EXTENSION] = state
-        authorization.install_hooks(app)
+        authorization.install(app, state)
         app.register_error_handler(ServiceError, lambda error: _respond(state, error))
         if "cli" in served.faces:
             from .faces.cli import keys_command

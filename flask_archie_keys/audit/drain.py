@@ -23,7 +23,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from ..errors import AuditUnavailable, StoreUnavailable
 from ..store import audit as store
 from ..store.database import Database
-from .event import BadLine, parse, to_ending, to_row
+from .event import BadLine, parse, parse_all, to_ending, to_row
 from .spool import SUFFIX, open_directory
 
 LOCK = "drainer.lock"
@@ -123,6 +123,10 @@ class Drainer:
                 done.files += 1
 
     def _take(self, lines: Sequence[bytes], done: Drained) -> None:
+        at_once = parse_all(lines)
+        if at_once is not None:
+            self._merge(list(zip(lines, at_once, strict=True)), done)
+            return
         records = []
         for line in lines:
             try:

@@ -8,11 +8,11 @@ out. Built by hand, because two lines are written at every request and :func:`js
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any, Final, NamedTuple
 
-from ..domain.keytext import redact
+from ..domain.keytext import SECRET_LENGTH, redact
 
 PATH_MAX: Final = 1024
 ROUTE_MAX: Final = 1024
@@ -62,7 +62,7 @@ def first_line(
     """
     tail = f'"outcome":"{outcome}"'
     if key_id is not None:
-        tail += f',"key_id":{quote(key_id)}'
+        tail += f',"key_id":"{key_id}"'
     if reason is not None:
         tail += f',"reason":"{reason}"'
     if status is not None:
@@ -80,19 +80,18 @@ def first_line(
 
 
 def _texts(request: Request, divisor: int) -> tuple[str, bool]:
-    cut = False
-    parts = ""
-    for name, value, longest in zip(Request._fields, request, _LONGEST, strict=True):
-        if value is None:
-            continue
-        value = redact(value)
-        if len(value) > longest // divisor:
-            value = value[: longest // divisor]
-            cut = True
-        parts += f',"{name}":{quote(value)}'
+    parts, cut = "", False
+    for start, value, longest in zip(_STARTS, request, _LONGEST):  # noqa: B905 - at every request
+        if value is not None:
+            if len(value) > SECRET_LENGTH:  # else it holds no key
+                value = redact(value)
+                if len(value) > longest // divisor:
+                    value, cut = value[: longest // divisor], True
+            parts += start + quote(value)
     return parts, cut
 
 
+_STARTS = tuple(f',"{name}":' for name in Request._fields)
 _LONGEST = (METHOD_MAX, ROUTE_MAX, PATH_MAX, ADDRESS_MAX, USER_AGENT_MAX, REQUEST_ID_MAX)
 
 
@@ -124,35 +123,52 @@ def parse(line: bytes) -> dict[str, Any]:
     :raises BadLine: if it is not a JSON object with the members of a line, of the right types.
     """
     try:
-        record = json.loads(line)
+        return _checked(json.loads(line))
     except (ValueError, RecursionError) as error:
-        raise BadLine(f"not JSON: {error}") from None
+        raise error if isinstance(error, BadLine) else BadLine(f"not JSON: {error}") from None
+
+
+def parse_all(lines: Sequence[bytes]) -> list[dict[str, Any]] | None:
+    """Read many lines at once, three times as fast; ``None`` if any of them is bad."""
+    try:
+        records = json.loads(b"[%s]" % b",".join(lines))
+        return [_checked(record) for record in records] if len(records) == len(lines) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _checked(record: Any) -> dict[str, Any]:
     if type(record) is not dict:
         raise BadLine("not an object")
-    phase = record.get("phase")
-    wanted = _COMPLETED if phase == "completed" else _FIRST if phase in ("received", "refused") else None
+    wanted = _WANTED.get(record["phase"]) if type(record.get("phase")) is str else None
     if wanted is None:
-        raise BadLine(f"no such phase: {phase!r}")
-    for name, type_ in wanted.items():
-        if type(record.get(name)) is not type_:
-            raise BadLine(f"{name} must be {type_.__name__}")
+        raise BadLine(f"no such phase: {record.get('phase')!r}")
+    for name in wanted:
+        if record.get(name) is None:
+            raise BadLine(f"{name} is missing")
     for name, value in record.items():
-        if value is not None and type(value) is not _TYPES.get(name, str):
-            raise BadLine(f"{name} must be {_TYPES.get(name, str).__name__}")
-        if type(value) is int and not 0 <= value < 2**63:
-            raise BadLine(f"{name} is out of range")
-    return record
+        if type(value) is str:
+            if name in _TYPES:
+                raise BadLine(f"{name} must be {_TYPES[name].__name__}")
+        elif value is not None:
+            if type(value) is not _TYPES.get(name, str):
+                raise BadLine(f"{name} must be {_TYPES.get(name, str).__name__}")
+            if type(value) is int and not 0 <= value < 2**63:
+                raise BadLine(f"{name} is out of range")
+    result: dict[str, Any] = record
+    return result
 
 
-_COMPLETED = {"id": str, "duration_us": int}
-_FIRST = {"id": str, "ts": int, "project": str, "environment": str, "outcome": str}
+_FIRST = ("id", "ts", "project", "environment", "outcome")
+_WANTED = {"received": _FIRST, "refused": _FIRST, "completed": ("id", "duration_us")}
 _TYPES = {"ts": int, "status": int, "duration_us": int, "count": int, "truncated": bool, "streamed": bool}
 
 
 def to_row(record: Mapping[str, Any]) -> dict[str, Any]:
     """The database row of a first line."""
     row = dict.fromkeys(_ROW)
-    row.update({name: clean(record[name]) for name in _FROM_LINE if name in record})
+    for name in record.keys() & _FROM_LINE:
+        row[name] = clean(record[name])
     row |= {"occurred_at": record["ts"] // 1000, "kind": "request", "streamed": False}
     row["count"] = row["count"] or 1
     row["truncated"] = row["truncated"] or False
@@ -171,10 +187,10 @@ def to_ending(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-_FROM_LINE = (
+_FROM_LINE = {
     *("id", "project", "environment", "key_id", "outcome", "reason", "status", "duration_us", "count", "truncated"),
     *Request._fields,
-)
+}
 _ROW = (
     *("id", "occurred_at", "project", "environment", "kind", "key_id", "actor", "outcome", "reason"),
     *("method", "route", "path", "status", "duration_us", "remote_address", "user_agent", "request_id"),

@@ -117,6 +117,7 @@ class Hasher:
     ) -> None:
         self._handler = ArchieHmacSha256.for_peppers(list(peppers) or [""], project, environment)
         self._newest = f"{IDENT}{self._handler.newest}$"
+        self._keys = {f"{IDENT}{pepper}$": key for pepper, key in self._handler.keys.items()}
         try:
             self._context = CryptContext(schemes=[self._handler, *import_schemes], deprecated="auto")
             for scheme in import_schemes:  # a scheme whose backend is not installed fails here, not at a request
@@ -130,8 +131,14 @@ class Hasher:
 
     def verify(self, key_id: str, text: str, digest: str) -> bool:
         """Whether ``text`` is the key of this record; False for a digest of a scheme that is not accepted."""
-        if digest.startswith(IDENT):  # the hot path: a third of the time through the context
-            return self._handler.verify(text, digest, key_id=key_id)
+        key = self._keys.get(digest[:_DIGEST_AT])
+        if key is None:
+            return self._verify_foreign(key_id, text, digest)
+        mac = key.copy()  # a third of the time through the context
+        mac.update(f"{key_id}\0{text}".encode())
+        return hmac.compare_digest(mac.hexdigest().encode(), digest[_DIGEST_AT:].encode())
+
+    def _verify_foreign(self, key_id: str, text: str, digest: str) -> bool:
         try:
             return self._context.identify(digest) is not None and bool(
                 self._context.verify(text, digest, key_id=key_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import struct
 import time
 
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -29,6 +30,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
 
 
+_PACK = struct.Struct(">QQ").pack
+
+
 def new_event_id(now_ns: int | None = None) -> str:
     """A UUIDv7 (RFC 9562 section 5.7, method 3) as 32 hexadecimal digits.
 
@@ -38,8 +42,8 @@ def new_event_id(now_ns: int | None = None) -> str:
     """
     ns = time.time_ns() if now_ns is None else now_ns
     millis, rest = divmod(ns, 1_000_000)
-    number = millis << 80 | 0x7 << 76 | (rest * 4096 // 1_000_000) << 64 | 0x2 << 62
-    return f"{number | _random.getrandbits(62):032x}"
+    high = millis << 16 | 0x7000 | rest * 4096 // 1_000_000
+    return _PACK(high, 0x2 << 62 | _random.getrandbits(62)).hex()
 
 
 def first_event_id(micros: int) -> str:

@@ -26,7 +26,7 @@ PATTERN = r"[a-z][a-z0-9_]{0,31}_[0-9A-Za-z]{12}_[0-9A-Za-z]{38}"
 
 _PREFIX = re.compile(r"[a-z](?:[a-z0-9_]{0,30}[a-z0-9])?")
 _KEY_ID = re.compile(r"[0-9A-Za-z]{12}")
-_TEXT = re.compile(r"[a-z](?:[a-z0-9_]{0,30}[a-z0-9])?_([0-9A-Za-z]{12})_[0-9A-Za-z]{32}([0-9A-Za-z]{6})")
+_TEXT = re.compile(r"[a-z](?:[a-z0-9_]{0,30}[a-z0-9])?_([0-9A-Za-z]{12})_[0-9A-Za-z]{38}")
 _SUSPECT = re.compile(r"_[0-9A-Za-z]{12}_[0-9A-Za-z]{38}")  # begins with a literal: fast where there is none
 _REDACT = re.compile(r"(_[0-9A-Za-z]{12}_)[0-9A-Za-z]{38}")
 
@@ -77,17 +77,27 @@ def mint(prefix: str) -> KeyText:
     return KeyText(key_id, body + checksum(body))
 
 
+def find_key_id(text: str) -> str | None:
+    """The key id in a text that has the form of a key; ``None`` for any other text."""
+    match = _TEXT.fullmatch(text)
+    return None if match is None else match[1]
+
+
+def has_good_checksum(text: str) -> bool:
+    """Whether the checksum of a text that has the form of a key is right."""
+    return checksum(text[:-CHECKSUM_LENGTH]) == text[-CHECKSUM_LENGTH:]
+
+
 def parse(text: str) -> str:
     """Find the key id in a key text whose checksum is right.
 
     :raises BadChecksum: if the text has the form of a key with another checksum.
     :raises NotAKey: if it does not have the form of a key.
     """
-    match = _TEXT.fullmatch(text)
-    if match is None:
+    key_id = find_key_id(text)
+    if key_id is None:
         raise NotAKey("not the form of a key")
-    key_id, crc = match.groups()
-    if checksum(text[:-CHECKSUM_LENGTH]) != crc:
+    if not has_good_checksum(text):
         raise BadChecksum("the checksum is wrong")
     return key_id
 

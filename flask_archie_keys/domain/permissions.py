@@ -57,7 +57,7 @@ class Requirement:
         if self.match == "all":
             good = bool(self.roles) and all(role in held for role in self.roles)
         else:
-            good = any(role in held for role in self.roles)
+            good = not frozenset(self.roles).isdisjoint(held)
         return ALLOWED if good else Denied("missing_role", scope=" ".join(self.roles))
 
 

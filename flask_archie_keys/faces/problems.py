@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -41,10 +42,20 @@ def challenge(error: ServiceError, realm: str) -> str | None:
 
 def respond(error: ServiceError, config: Config) -> Response:
     """The response to an error."""
+    if isinstance(error, (BadRequest, Unauthorized)):  # a handful of texts, and what a flood is answered with
+        asked = challenge(error, config.project) or ""
+        content, headers = _rendered(error.type, error.title, error.status, error.detail, asked)
+        return Response(content, error.status, headers)
     response = Response(json.dumps(body(error)), error.status, content_type=MEDIA_TYPE)
-    asked = challenge(error, config.project)
-    if asked is not None:
-        response.headers["WWW-Authenticate"] = asked
+    needed = challenge(error, config.project)
+    if needed is not None:
+        response.headers["WWW-Authenticate"] = needed
     if isinstance(error, Unavailable):
         response.headers["Retry-After"] = str(error.retry_after)
     return response
+
+
+@functools.lru_cache(maxsize=64)
+def _rendered(type_: str, title: str, status: int, detail: str, asked: str) -> tuple[bytes, list[tuple[str, str]]]:
+    problem = {"type": type_, "title": title, "status": status, "detail": detail}
+    return json.dumps(problem).encode(), [("Content-Type", MEDIA_TYPE), ("WWW-Authenticate", asked)]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, insert, or_, select, text, update
 from werkzeug.datastructures import ImmutableDict
 
 from ..domain.clock import from_micros
@@ -45,6 +46,25 @@ def merge(connection: Connection, rows: Sequence[Mapping[str, Any]], endings: Se
         was taken in before) only get their ending.
     :param endings: how events that are there already ended.
     """
+    ended = list(endings)
+    if rows and _insert_new(connection, rows) < len(rows):
+        ended += [row for row in rows if row["status"] is not None]
+    if ended:
+        connection.execute(_COMPLETE, [{"event_id": r["id"], **{f"new_{n}": r[n] for n in _ENDINGS}} for r in ended])
+
+
+def _insert_new(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Insert the events that are not there yet; how many. One statement a batch where the database has one for it."""
+    if connection.dialect.driver == "psycopg" and _copy(connection, rows):
+        return len(rows)
+    if connection.dialect.name == "postgresql":
+        statement = text(_INSERT_JSON.format(table=_name(connection)))
+        known = [{name: value for name, value in row.items() if value is not None} for row in rows]
+        return connection.execute(statement, {"rows": json.dumps(known)}).rowcount
+    if connection.dialect.name == "sqlite":
+        places = ", ".join("?" * len(_COLUMNS))
+        statement_ = f"INSERT INTO {_name(connection)} ({', '.join(_COLUMNS)}) VALUES ({places}) ON CONFLICT DO NOTHING"
+        return connection.exec_driver_sql(statement_, [_VALUES(row) for row in rows]).rowcount
     there: set[str] = set()
     ids = [row["id"] for row in rows]
     for start in range(0, len(ids), _IDS_AT_ONCE):
@@ -53,11 +73,39 @@ def merge(connection: Connection, rows: Sequence[Mapping[str, Any]], endings: Se
     new = [row for row in rows if row["id"] not in there]
     if new:
         connection.execute(insert(events), new)
-    ended = [*endings, *(row for row in rows if row["id"] in there and row["status"] is not None)]
-    if ended:
-        connection.execute(_COMPLETE, [{"event_id": r["id"], **{f"new_{n}": r[n] for n in _ENDINGS}} for r in ended])
+    return len(new)
 
 
+def _copy(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """COPY the rows, twice as fast as INSERT; False if the database refuses any of them, as one that is there."""
+    driver: Any = connection.connection.driver_connection
+    dbapi: Any = connection.dialect.loaded_dbapi
+    try:
+        statement = f"COPY {_name(connection)} ({', '.join(_COLUMNS)}) FROM STDIN"
+        with connection.begin_nested(), driver.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(_VALUES(row))
+    except dbapi.Error:
+        return False
+    return True
+
+
+def _name(connection: Connection) -> str:
+    """The table's name in SQL, with the schema that it has in this database."""
+    schema = (connection.get_execution_options().get("schema_translate_map") or {}).get(None)
+    return (
+        events.name
+        if schema is None
+        else f"{connection.dialect.identifier_preparer.quote_schema(schema)}.{events.name}"
+    )
+
+
+_COLUMNS = tuple(events.c.keys())
+_VALUES = itemgetter(*_COLUMNS)
+_INSERT_JSON = (
+    f"INSERT INTO {{table}} ({', '.join(_COLUMNS)}) SELECT {', '.join(_COLUMNS)} "
+    "FROM json_populate_recordset(NULL::{table}, :rows) ON CONFLICT DO NOTHING"
+)
 _ENDINGS = ("outcome", "reason", "status", "duration_us", "streamed")
 _COMPLETE = (
     update(events)

@@ -123,10 +123,8 @@ class Database:
         elif self.is_sqlite:
             if self._host_is_writing(self.engine):
                 raise StoreUnavailable(HOST_IS_WRITING)  # it would wait for itself
-            with _as_unavailable():
-                plain = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-                with plain as connection, _immediate(connection):
-                    yield connection
+            with _as_unavailable(), self.engine.connect() as connection, _immediate(connection):
+                yield connection
         else:
             with _as_unavailable(), self.engine.begin() as connection:
                 yield connection
@@ -176,15 +174,17 @@ def is_locked(error: BaseException | None) -> bool:
 
 @contextmanager
 def _immediate(connection: Connection) -> Iterator[None]:
-    """``BEGIN IMMEDIATE`` … ``COMMIT`` on a connection that begins nothing by itself."""
+    """``BEGIN IMMEDIATE`` … ``COMMIT``, past the driver's own transaction control, which is left as it was."""
     deadline = time.monotonic() + SQLITE_WRITE_TIMEOUT
     connection.begin()  # for SQLAlchemy; a host's listener may send a BEGIN of its own here
     raw: Any = connection.connection.dbapi_connection
     implicit = getattr(raw, "autocommit", -1) is False  # the driver's new transaction control, Python 3.12
+    level = raw.isolation_level
     if implicit:
         raw.autocommit = True
     elif raw.in_transaction:
         raw.rollback()
+    raw.isolation_level = None
     try:
         _until(deadline, connection, "BEGIN IMMEDIATE")
         try:
@@ -194,6 +194,7 @@ def _immediate(connection: Connection) -> Iterator[None]:
             connection.exec_driver_sql("ROLLBACK")
             raise
     finally:
+        raw.isolation_level = level
         if implicit:
             raw.autocommit = False
 
