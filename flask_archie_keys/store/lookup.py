@@ -151,15 +151,15 @@ class KeyLookup:
         """The row by one statement, or what was read before where the database says that nothing changed since.
 
         SQLite's ``data_version`` differs when any other connection, of any process, has committed; ours only read.
-        It costs half of the SELECT, and one more statement when something did change.
+        It costs half of the SELECT, and one more statement when something did change. Each row here was read after
+        ``version`` was, so it is never older than that.
         """
-        if kept.rows is not None:
+        if kept.rows is not None and key_id in kept.rows:
             version = kept.execute("PRAGMA data_version").fetchone()
-            if version != kept.version:
-                kept.rows.clear()
-                kept.version = version
-            elif key_id in kept.rows:
+            if version == kept.version:
                 return kept.rows[key_id]
+            kept.rows.clear()
+            kept.version = version
         rows: list[Row] = kept.execute(self._sql, (key_id,)).fetchall()
         if not rows:
             return None
