@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
@@ -19,7 +18,7 @@ from ..domain import rules
 from ..domain.clock import from_micros, isoformat, now_micros, to_micros
 from ..domain.cursors import Cursors
 from ..domain.hashing import Hasher
-from ..domain.keytext import is_key_id, mint
+from ..domain.keytext import is_key_id
 from ..domain.principals import Acting
 from ..domain.records import STATUSES, CreatedKey, Key, Page, Status
 from ..errors import (
@@ -33,8 +32,9 @@ from ..errors import (
     VersionMismatch,
 )
 from ..store.database import Database
-from ..store.keys import KeyStore, dump, is_alive, to_key
+from ..store.keys import KeyStore, is_alive, to_key
 from ..store.models import keys as table
+from .drafts import CHANGEABLE, Drafts, shown
 
 _MICROSECOND = timedelta(microseconds=1)
 logger = logging.getLogger("flask_archie_keys")
@@ -65,10 +65,10 @@ class KeyService:
         self._config = config
         self._database = database
         self._hasher = hasher
+        self._drafts = Drafts(config, hasher, known_roles)
         self._audit = audit
         self._cursors = cursors
         self._store = KeyStore(config.project, config.environment)
-        self._known_roles = known_roles
         self._acting = acting
         self._changed = changed
         self._sender = sender
@@ -152,14 +152,13 @@ class KeyService:
         if expires_at is None and self._config.max_age is not None:
             expires_at = from_micros(now) + self._config.max_age
         given = {"name": name, "roles": roles, "context": context, "expires_at": expires_at, "owner": owner}
-        given["allowed_networks"] = allowed_networks
-        values, problems = self._validated(given, now=now, created=now)
-        values["prefix"] = problems.take(rules.prefix, self._config.prefix if prefix is None else prefix)
-        problems.check()
-        text, row = self._new_row(values, now)
+        given |= {"allowed_networks": allowed_networks, "prefix": self._config.prefix if prefix is None else prefix}
+        text, row = self._drafts.new(self._drafts.checked(given, now=now, created=now), now, self._acting().actor)
         with self._database.write() as connection:
             self._store.add(connection, row)
-            self._record(connection, "key.created", row["id"], {"name": row["name"], "roles": values["roles"]})
+            self._record(
+                connection, "key.created", row["id"], {"name": row["name"], "roles": shown("roles", row["roles"])}
+            )
         key = to_key(row, now)
         self._send(signals.key_created, key=key)
         return CreatedKey(text, key)
@@ -178,7 +177,7 @@ class KeyService:
             now = now_micros()  # here, and in the other changes: after the wait for other writers
             end = now + span // _MICROSECOND
             old = self._row(connection, key_id, lock=True)
-            text, row = self._new_row(self._inherited(old, now), now)
+            text, row = self._drafts.new(self._drafts.inherited(old, now), now, self._acting().actor)
             done = self._store.change(
                 connection,
                 key_id,
@@ -215,27 +214,25 @@ class KeyService:
         :raises VersionMismatch: if the key was changed since ``version``.
         :raises Conflict: if the key is deleted, or expired and its expiry was to be changed.
         """
-        fields = [name for name in changes if name not in _CHANGEABLE]
+        fields = [name for name in changes if name not in CHANGEABLE]
         if fields:
             raise ValidationFailed.one(
-                fields[0], "read_only", f"cannot be changed{rules.nearest(fields[0], _CHANGEABLE)}"
+                fields[0], "read_only", f"cannot be changed{rules.nearest(fields[0], CHANGEABLE)}"
             )
         with self._database.write() as connection:
             now = now_micros()
             row = self._row(connection, key_id, lock=True)
             self._require(row, version)
-            values, problems = self._validated(changes, now=now, created=row["created_at"])
+            values = self._drafts.checked(changes, now=now, created=row["created_at"])
             if "expires_at" in changes:
-                self._check_expiry(row, values, problems, now)
-            problems.check()
-            stored = {name: _stored(name, value) for name, value in values.items()}
-            changed = {name: value for name, value in stored.items() if value != row[name]}
+                self._check_expiry(row, values["expires_at"], now)
+            changed = {name: value for name, value in values.items() if value != row[name]}
             if not changed:
                 return to_key(row, now)
             guards = [] if version is None else [table.c.version == version]
             if not self._store.change(connection, key_id, changed, table.c.deleted_at.is_(None), *guards):
                 raise self._changed_meanwhile(connection, key_id, version)
-            details = {"changed": {name: [_shown(name, row[name]), _shown(name, changed[name])] for name in changed}}
+            details = {"changed": {name: [shown(name, row[name]), shown(name, changed[name])] for name in changed}}
             self._record(connection, "key.updated", key_id, details)
             row = self._row(connection, key_id)
         return self._done(signals.key_updated, row)
@@ -323,48 +320,10 @@ class KeyService:
 
     # -- parts
 
-    def _validated(self, given: Mapping[str, Any], *, now: int, created: int) -> tuple[dict[str, Any], rules.Problems]:
-        check: dict[str, Callable[[Any], Any]] = {
-            "name": rules.name,
-            "roles": lambda value: rules.roles(value, self._known_roles()),
-            "context": rules.context,
-            "expires_at": lambda value: rules.expiry(value, now=now, created=created, max_age=self._config.max_age),
-            "owner": rules.owner,
-            "allowed_networks": rules.allowed_networks,
-        }
-        problems = rules.Problems()
-        return {name: problems.take(check[name], value) for name, value in given.items()}, problems
-
-    def _new_row(self, values: Mapping[str, Any], now: int) -> tuple[str, dict[str, Any]]:
-        key_id, text = mint(values["prefix"])
-        row = dict.fromkeys(table.c.keys())
-        row.update({name: _stored(name, value) for name, value in values.items()})
-        row.update(
-            id=key_id,
-            project=self._config.project,
-            environment=self._config.environment,
-            digest=self._hasher.digest(key_id, text),
-            created_at=now,
-            created_by=self._acting().actor,
-            version=1,
-        )
-        return text, row
-
-    def _inherited(self, old: RowMapping, now: int) -> dict[str, Any]:
-        """What a new key takes over from the one that it replaces."""
-        values = {name: old[name] for name in ("name", "prefix", "roles", "context", "owner", "allowed_networks")}
-        lifetime = None if old["expires_at"] is None else old["expires_at"] - old["created_at"]
-        if self._config.max_age is not None:
-            longest = self._config.max_age // _MICROSECOND
-            lifetime = longest if lifetime is None else min(lifetime, longest)
-        values["expires_at"] = None if lifetime is None else min(now + lifetime, rules.LATEST)
-        values["replaces"] = old["id"]
-        return values
-
-    def _check_expiry(self, row: RowMapping, values: Mapping[str, Any], problems: rules.Problems, now: int) -> None:
+    @staticmethod
+    def _check_expiry(row: RowMapping, wanted: int | None, now: int) -> None:
         if row["expires_at"] is not None and row["expires_at"] <= now:
             raise Conflict(f"the key {row['id']} has expired; make a new one")
-        wanted = values["expires_at"]
         if row["replaced_by"] is not None and (wanted is None or wanted > row["expires_at"]):
             raise Conflict(f"the key {row['id']} was rotated; its life can only be shortened")
 
@@ -425,23 +384,6 @@ class KeyService:
                 receiver(self._sender, actor=actor, **arguments)
             except Exception:  # the change is done, and a secret that was just made must reach its caller
                 logger.exception("a receiver of %r failed", signal)
-
-
-_CHANGEABLE = ("name", "roles", "context", "expires_at", "owner", "allowed_networks")
-_JSON = ("roles", "context", "allowed_networks")
-
-
-def _stored(name: str, value: Any) -> Any:
-    return dump(value) if name in _JSON and value is not None and not isinstance(value, str) else value
-
-
-def _shown(name: str, value: Any) -> Any:
-    """A stored value as the audit log shows it."""
-    if value is None:
-        return None
-    if name == "expires_at":
-        return isoformat(from_micros(value))
-    return json.loads(value) if name in _JSON else value
 
 
 def _seconds(span: timedelta) -> str:
