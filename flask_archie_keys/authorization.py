@@ -20,7 +20,9 @@ from .context import (
     Environment,
     RequestState,
     app_state,
+    get_request_state,
     request_facts,
+    set_request_state,
 )
 from .domain.permissions import Denied, Requirement, is_role_name
 from .errors import BadRequest, ConfigurationError, Forbidden, ServiceError, StoreUnavailable, Unauthorized
@@ -138,7 +140,7 @@ def enforce(requirement: Requirement) -> Response | None:
     req: Request = request._get_current_object()  # type: ignore[attr-defined]
     state = app_state()
     started = time.time_ns()
-    checked: RequestState | None = req.environ.get(state.key)
+    checked = get_request_state(req)
     try:
         if checked is None:
             return _first_check(req, state, requirement, started)
@@ -172,7 +174,8 @@ def _first_check(req: Request, state: AppState, requirement: Requirement, starte
     checked = RequestState(environment, principal, started)
     if environment.config.audit.enabled:
         checked.event_id = environment.audit.received(started, request_facts(req), principal.id)
-    environ[state.key] = checked
+    set_request_state(req, checked)
+    environ[state.key] = checked  # for the end of the request
     return None
 
 

@@ -23,6 +23,7 @@ from .store.database import Database
 from .store.lookup import KeyLookup
 
 EXTENSION = "archie_keys"
+_STATE = "_archie_keys"
 NO_CURRENT_KEY = "current_api_key is not set: this request was not authenticated by an API key"
 
 
@@ -54,7 +55,7 @@ class AppState:
 
     :ivar build: makes an environment when it is first needed.
     :ivar respond: turns an error into a response; shared by all faces.
-    :ivar key: where a request's WSGI environment holds its :class:`RequestState`.
+    :ivar key: the name in a request's WSGI environment under which its end finds its :class:`RequestState`.
     """
 
     configs: dict[str, Config]
@@ -84,9 +85,7 @@ class AppState:
 
 
 class RequestState:
-    """What is known of a request that was checked. Kept in the request's WSGI environment, under a name for each
-    application: contexts may be shared by requests in tests, and an environment by applications.
-    """
+    """What is known of a request that was checked."""
 
     __slots__ = ("environment", "event_id", "outcome", "principal", "reason", "started")
 
@@ -118,17 +117,24 @@ def current_environment() -> Environment:
     return state.of_request(request) if has_request_context() else state.environment(state.default)
 
 
-def current_request_state() -> RequestState | None:
-    """The state of the current request, if there is one and it was authenticated."""
-    if not has_request_context():
-        return None
-    state = current_app.extensions.get(EXTENSION)
-    return None if state is None else request.environ.get(state.key)
+def get_request_state(of: Request) -> RequestState | None:
+    """The state of a request; ``None`` if it was not authenticated."""
+    return cast("RequestState | None", of.__dict__.get(_STATE))
+
+
+def set_request_state(of: Request, state: RequestState) -> None:
+    """Keep the state with its request object, which is new for each request and lives as long as its stream.
+
+    Contexts, and ``flask.g`` with them, may be shared by requests in tests; a WSGI environment by applications.
+    """
+    of.__dict__[_STATE] = state
 
 
 def current_principal() -> Principal | None:
     """Who acts in the current request; ``None`` if nobody was authenticated."""
-    state = current_request_state()
+    if not has_request_context():
+        return None
+    state = get_request_state(cast("LocalProxy[Request]", request)._get_current_object())
     return None if state is None else state.principal
 
 

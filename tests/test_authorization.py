@@ -11,6 +11,7 @@ import pytest
 from flask import Blueprint, Flask, Response, abort, stream_with_context
 from flask.typing import ResponseReturnValue
 from flask.views import MethodView, View
+from werkzeug.test import EnvironBuilder
 
 from flask_archie_keys import (
     ArchieKeys,
@@ -459,6 +460,33 @@ def test_requests_that_share_an_application_context_share_no_key(host: Host) -> 
         assert host.get("/x").text == "nobody"
         assert host.get("/x", created.secret).text == created.key.id
     assert [e.status for e in host.events()] == [200, 200]
+
+
+def test_a_stream_with_context_has_its_key_to_the_end(host: Host) -> None:
+    @host.app.get("/stream")
+    @require_api_key
+    def stream() -> Response:
+        def body() -> Iterator[str]:
+            yield current_api_key.id
+            yield current_api_key.name
+
+        return Response(stream_with_context(body()))
+
+    created = host.create(name="to the end")
+    assert host.get("/stream", created.secret).text == f"{created.key.id}to the end"
+    assert [(e.status, e.streamed) for e in host.events()] == [(200, True)]
+
+
+def test_a_wsgi_environment_that_is_used_again_authenticates_again(host: Host) -> None:
+    host.app.add_url_rule("/x", "x", require_api_key(lambda: current_api_key.id))
+    created = host.create()
+    environ = EnvironBuilder("/x", headers={"Authorization": f"Bearer {created.secret}"}).get_environ()
+    for expected in ("200 OK", "401 UNAUTHORIZED"):
+        seen: list[str] = []
+        list(host.app(environ, lambda status, headers, *_, seen=seen: seen.append(status)))  # type: ignore[misc]
+        assert seen == [expected]
+        with host.app.app_context():
+            host.keys.service.disable(created.key.id)
 
 
 def test_an_asynchronous_generator_needs_its_key_too(host: Host) -> None:
