@@ -232,29 +232,35 @@ def _completing(wsgi_app: WSGIApplication, key: str) -> WSGIApplication:
             return start_response(status_, headers_, *exc_info)
 
         try:
-            return wsgi_app(environ, start)
-        finally:
-            checked = environ.pop(key, None)
-            if checked is not None and checked.event_id is not None:
-                _complete(checked, status, headers)
+            iterable = wsgi_app(environ, start)
+        except BaseException:  # goes on to the server, which answers 500
+            _complete(environ, key, "500", ())
+            raise
+        _complete(environ, key, status, headers)
+        return iterable
 
+    completing.__wrapped__ = wsgi_app  # type: ignore[attr-defined]
     return completing
 
 
-def _complete(checked: RequestState, status: str | None, headers: Collection[tuple[str, str]]) -> None:
-    """Write how a request ended. Without a status its exception goes on to the server, which answers 500."""
-    streamed = status is not None
+def _complete(environ: WSGIEnvironment, key: str, status: str | None, headers: Collection[tuple[str, str]]) -> None:
+    """Write how a request ended, if it was let through. The status of middleware that answers later is not known."""
+    checked: RequestState | None = environ.pop(key, None)
+    if checked is None or checked.event_id is None:
+        return
+    code = None if status is None else int(status[:3])
+    streamed = environ["REQUEST_METHOD"] != "HEAD" and code not in (204, 304)
     for name, _ in headers:
         if name == "Content-Length":  # as Werkzeug spells it
             streamed = False
             break
     checked.environment.audit.completed(
-        checked.event_id or "",
-        500 if status is None else int(status[:3]),
+        checked.event_id,
+        code,
         checked.started,
         outcome=checked.outcome,
         reason=checked.reason,
-        streamed=streamed,
+        streamed=streamed and bool(headers),
     )
 
 

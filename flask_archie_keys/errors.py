@@ -48,8 +48,8 @@ class ServiceError(ArchieKeysError):
     title: ClassVar[str] = "Error"
 
     def __init__(self, detail: str) -> None:
-        super().__init__(detail)
-        self.detail = detail
+        self.detail = redact(detail)  # callers paste whole keys where ids belong
+        super().__init__(self.detail)
 
 
 class BadRequest(ServiceError):
@@ -146,8 +146,8 @@ class ValidationFailed(ServiceError):
     title = "Validation Failed"
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
-        super().__init__("; ".join(f"{e.field}: {e.message}" for e in errors))
-        self.errors = tuple(errors)
+        self.errors = tuple(error._replace(message=redact(error.message)) for error in errors)
+        super().__init__("; ".join(f"{error.field}: {error.message}" for error in self.errors))
 
     @classmethod
     def one(cls, field: str, rule: str, message: str) -> ValidationFailed:

@@ -73,7 +73,8 @@ class ArchieKeys:
         )
         app.extensions[context.EXTENSION] = state
         authorization.install(app, state)
-        app.register_error_handler(ServiceError, lambda error: _respond(state, error))
+        if ServiceError not in app.error_handler_spec[None][None]:
+            app.register_error_handler(ServiceError, lambda error: _respond(state, error))
         if "cli" in served.faces:
             from .faces.cli import keys_command
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -330,19 +331,45 @@ def test_how_each_request_ended(host: Host) -> None:
     def stream() -> Response:
         return Response(stream_with_context(iter(["a", "b"])))
 
+    @app.get("/empty")
+    @require_api_key
+    def empty() -> tuple[str, int]:
+        return "", 204
+
     secret = host.create().secret
     host.get("/ok?secret=1", secret)
     host.client.head("/ok", headers={"Authorization": f"Bearer {secret}"})
     host.get("/raises", secret)
     host.get("/stream", secret)
+    host.get("/empty", secret)
     events = host.events()
     assert [(e.method, e.path, e.status, e.streamed) for e in events] == [
         ("GET", "/ok", 201, False),
         ("HEAD", "/ok", 201, False),
         ("GET", "/raises", 500, False),
         ("GET", "/stream", 200, True),
+        ("GET", "/empty", 204, False),
     ]
     assert all(e.duration_ms is not None and e.count == 1 for e in events)
+
+
+def test_the_end_of_a_request_under_middleware_that_answers_later_is_not_known(tmp_path: Path) -> None:
+    """Better than a wrong status: it was let through, and that is written."""
+    app = Flask("late", instance_path=str(tmp_path))
+    app.config["ARCHIE_KEYS_AUDIT"] = {"background": False}
+    inner = app.wsgi_app
+
+    def late(environ: Any, start_response: Any) -> Iterator[bytes]:
+        yield from inner(environ, start_response)
+
+    app.wsgi_app = late  # type: ignore[assignment, method-assign]
+    keys = ArchieKeys(app)
+    app.add_url_rule("/x", "x", require_api_key(lambda: "x"))
+    with app.app_context():
+        secret = keys.service.create(name="x").secret
+        assert app.test_client().get("/x", headers={"Authorization": f"Bearer {secret}"}).status_code == 200
+        assert [(e.outcome, e.status) for e in keys.audit.find(kind="request")] == [("allowed", None)]
+    keys.close(app)
 
 
 def test_a_propagated_exception_ends_its_event_as_500(host: Host) -> None:

@@ -7,6 +7,7 @@ import configparser
 import dataclasses
 import importlib
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -28,6 +29,7 @@ import flask_archie_keys
 from flask_archie_keys import AuditEvent, ServiceError, key_rotated, signals
 from flask_archie_keys._version import __version__
 from flask_archie_keys.audit import event
+from flask_archie_keys.audit.log import AuditLog
 from flask_archie_keys.config import AuditConfig, Config, settings
 from flask_archie_keys.faces.cli import keys_command
 from flask_archie_keys.faces.cli.doctor import describe
@@ -283,9 +285,16 @@ def test_audit_fields_are_documented() -> None:
 
 def test_kinds_of_changes_are_documented() -> None:
     source = (Path(flask_archie_keys.__file__).parent / "services" / "keys.py").read_text(encoding="utf-8")
-    in_code = set(re.findall(r'"(key\.[a-z]+)"', source))
-    assert len(in_code) >= 8
-    assert set(re.findall(r"``(key\.[a-z]+)``", text_of("audit"))) == in_code
+    in_code = set(re.findall(r'"(key\.[a-z_]+)"', source))
+    assert len(in_code) >= 9
+    assert set(re.findall(r"``(key\.[a-z_]+)``", text_of("audit"))) == in_code
+
+
+def test_filters_of_the_audit_log_are_documented() -> None:
+    filters = set(inspect.signature(AuditLog.find).parameters) - {"self", "limit", "cursor"}
+    reading = text_of("audit").partition("Reading -------")[2].partition("Pass ``next_cursor``")[0]
+    assert {name for name in filters if f"``{name}" not in reading} == set()
+    assert {f"--{name}" for name in filters} <= {name for p in COMMANDS[("audit",)].params for name in p.opts}
 
 
 def test_members_of_spool_lines_are_documented() -> None:

@@ -259,7 +259,7 @@ class AuditLog:
         with self._database.read() as connection:
             row = self._keys.get(connection, key_id) if isinstance(key_id, str) and is_key_id(key_id) else None
             if row is None:
-                raise KeyNotFound(f"there is no key {str(key_id)[:64]!r} in {self.config.environment}")
+                raise KeyNotFound(f"there is no key {str(key_id)[:100]!r} in {self.config.environment}")
             uses = self._events.uses(connection, key_id, start, _HOUR)
         status = status_at(
             now, **{name: row[name] for name in ("expires_at", "disabled_at", "deleted_at", "replaced_by")}

@@ -108,7 +108,7 @@ def roles(value: object, known: Collection[str]) -> tuple[str, ...]:
     unknown = [role for role in names if role not in known]
     if unknown:
         raise ValidationFailed(
-            [FieldError("roles", "unknown", f"there is no role {r[:64]!r}{nearest(r[:64], known)}") for r in unknown]
+            [FieldError("roles", "unknown", f"there is no role {r[:100]!r}{nearest(r[:100], known)}") for r in unknown]
         )
     return tuple(names)
 
@@ -152,7 +152,7 @@ def context(value: object) -> dict[str, ContextValue]:
     for key, item in value.items():
         if not isinstance(key, str) or _CONTEXT_NAME.fullmatch(key) is None:
             problems.errors.append(
-                FieldError("context", "name", f"{str(key)[:64]!r} is not a name: letters, digits and _, at most 64")
+                FieldError("context", "name", f"{str(key)[:100]!r} is not a name: letters, digits and _, at most 64")
             )
             continue
         taken = problems.take(_context_value, f"context.{key}", item)
@@ -192,7 +192,7 @@ def _network(value: object) -> str:
     try:
         network = ipaddress.ip_network(value.strip(), strict=False)
     except ValueError:
-        raise ValidationFailed.one(field, "network", f"{value[:64]!r} is not a network such as 10.0.0.0/8") from None
+        raise ValidationFailed.one(field, "network", f"{value[:100]!r} is not a network such as 10.0.0.0/8") from None
     mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
     if mapped is not None and network.prefixlen >= 96:  # peers are compared as the IPv4 addresses that they are
         return f"{mapped}/{network.prefixlen - 96}"

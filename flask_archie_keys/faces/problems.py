@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 from typing import Any
 
 from flask import Response
@@ -11,6 +12,7 @@ from flask import Response
 from ..config import Config
 from ..errors import BadRequest, Forbidden, ServiceError, Unauthorized, Unavailable, ValidationFailed
 
+logger = logging.getLogger("flask_archie_keys")
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -46,6 +48,8 @@ def respond(error: ServiceError, config: Config) -> Response:
         asked = challenge(error, config.project) or ""
         content, headers = _rendered(error.type, error.title, error.status, error.detail, asked)
         return Response(content, error.status, headers)
+    if isinstance(error, Unavailable):  # the client is not told why, so the log is
+        logger.error("%s answered: %s: %s", error.status, error, error.cause)
     response = Response(json.dumps(body(error)), error.status, content_type=MEDIA_TYPE)
     needed = challenge(error, config.project)
     if needed is not None:

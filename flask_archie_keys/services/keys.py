@@ -261,6 +261,8 @@ class KeyService:
         """
         if only_if_quiet:
             traffic = self._audit.traffic(key_id)
+            if not traffic.safe_to_delete and not self._config.audit.enabled:
+                raise KeyInUse(f"whether the key {key_id} is used is not known: the audit of requests is off")
             if not traffic.safe_to_delete:
                 raise KeyInUse(
                     f"the key {key_id} was {'made' if traffic.last_used_at is None else 'used'} "
@@ -358,7 +360,7 @@ class KeyService:
     def _row(self, connection: Connection, key_id: object, *, lock: bool = False) -> RowMapping:
         row = self._store.get(connection, key_id, lock=lock) if isinstance(key_id, str) and is_key_id(key_id) else None
         if row is None:
-            raise KeyNotFound(f"there is no key {str(key_id)[:64]!r} in {self._config.environment}")
+            raise KeyNotFound(f"there is no key {str(key_id)[:100]!r} in {self._config.environment}")
         return row
 
     @staticmethod

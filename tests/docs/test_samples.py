@@ -256,6 +256,27 @@ def test_allowed_networks_of_the_page(protecting: ModuleType) -> None:
             assert response.headers["WWW-Authenticate"] == f'{CHALLENGE}, error="insufficient_scope"'
 
 
+def test_what_the_order_of_decorators_lets_pass(samples: Samples) -> None:
+    """The open twin of a guarded view is refused; a decorator without ``wraps`` hides the mistake."""
+
+    def unwrapped(view: Callable[[], str]) -> Callable[[], str]:
+        return lambda: view()
+
+    def list_orders() -> str:
+        return "orders"
+
+    twins, hidden = (_with_peppers(samples, samples.folder, [PEPPER]) for _ in range(2))
+    twins.add_url_rule("/api/orders", "orders", require_api_key(list_orders))
+    twins.add_url_rule("/orders", "open_orders", list_orders)
+    assert get(twins, "/orders").status_code == get(twins, "/api/orders").status_code == 500
+    require_api_key(unwrapped(hidden.get("/hidden")(lambda: "open")))
+    assert get(hidden, "/hidden").text == "open"
+    hidden = _with_peppers(samples, samples.folder, [PEPPER])
+    hidden.add_url_rule("/below", "below", unwrapped(require_api_key(roles=["viewer"])(lambda: "in")))
+    assert get(hidden, "/below").status_code == 401
+    assert "viewer" not in run(hidden, "roles", "list").output
+
+
 def test_a_misplaced_decorator_is_found_out(samples: Samples, caplog: pytest.LogCaptureFixture) -> None:
     app = samples.load("protecting", "misplaced").app
     for path in ("/api/orders", "/another", "/api/orders"):
@@ -327,26 +348,26 @@ def test_configuration(samples: Samples) -> None:
     [
         # the processes of the step are started beside the old ones, and use the key first
         ("first", {"step": 200, "old": 200}),
-        ("then", {"step": 200, "old": 401, "new": 200, "first": 200}),
+        ("then", {"step": 200, "old": 401, "at_last": 200, "first": 200}),
     ],
 )
-def test_rolling_the_pepper(samples: Samples, tmp_path: Path, step: str, statuses: dict[str, int]) -> None:
-    page = samples.load("configuration", "peppers")
+@pytest.mark.parametrize("sample", ["peppers", "first_pepper"])
+def test_rolling_the_pepper(samples: Samples, tmp_path: Path, sample: str, step: str, statuses: dict[str, int]) -> None:
+    page = samples.load("configuration", sample)
     new, old = page.first
-    assert page.then == [old, new]
-    peppers = {"old": [old], "new": [new], "first": page.first, "then": page.then, "step": getattr(page, step)}
-    secret = made(_with_peppers(samples, tmp_path, [old]), "CI")
+    assert (page.then, page.at_last) == ([old, new], [new])
+    before = [old] if old else []
+    peppers = {"old": before, "at_last": [new], "first": page.first, "then": page.then, "step": getattr(page, step)}
+    secret = made(_with_peppers(samples, tmp_path, before), "CI")
     assert {
         name: get(_with_peppers(samples, tmp_path, peppers[name]), "/", secret).status_code for name in statuses
     } == statuses
 
 
-def test_from_no_pepper_to_the_first(samples: Samples, tmp_path: Path) -> None:
-    assert '``["", "the-first-pepper"]``' in text_of("configuration")
+def test_a_key_that_was_not_used_in_time_is_lost_with_the_old_pepper(samples: Samples, tmp_path: Path) -> None:
+    page = samples.load("configuration", "first_pepper")
     secret = made(_with_peppers(samples, tmp_path, []), "CI")
-    assert get(_with_peppers(samples, tmp_path, ["the-first-pepper"]), "/", secret).status_code == 401
-    assert get(_with_peppers(samples, tmp_path, ["", "the-first-pepper"]), "/", secret).status_code == 200
-    assert get(_with_peppers(samples, tmp_path, ["the-first-pepper"]), "/", secret).status_code == 200
+    assert get(_with_peppers(samples, tmp_path, page.at_last), "/", secret).status_code == 401
 
 
 def _with_peppers(samples: Samples, folder: Path, peppers: list[str]) -> Flask:
@@ -359,17 +380,61 @@ def _with_peppers(samples: Samples, folder: Path, peppers: list[str]) -> Flask:
 
 def test_errors_as_problem_documents(samples: Samples) -> None:
     sample = samples.load("errors", "errors")
-
-    @sample.app.post("/keys")
-    @require_api_key(roles=["viewer"])
-    def create() -> str:
-        return str(sample.keys.service.create(name="", roles=["vewer"]))
-
-    secret = made(sample.app, "CI", "--role", "viewer")
-    response = get(sample.app, "/keys", secret, "POST")
+    app, keys = sample.app, sample.keys
+    secret = made(app, "CI", "--role", "administrator")
+    asked = {"Authorization": f"Bearer {secret}"}
+    response = app.test_client().post("/keys", json={"name": "", "roles": ["vewer"]}, headers=asked)
     shown = next(b for b in blocks_of(DOCS / "errors.rst") if b.language == "json")
     assert (response.status_code, response.content_type) == (422, "application/problem+json")
     assert response.json == json.loads(shown.text)
+    response = app.test_client().post("/keys", json={"name": "New", "roles": ["viewer"]}, headers=asked)
+    assert response.status_code == 201
+    assert response.json["secret"].startswith("archie_")
+    with app.test_request_context():
+        page = app.handle_user_exception(_raised(lambda: keys.service.get(SAMPLE_ID)))
+    assert page == ("<h1>There is no such key</h1>", 404)
+
+
+def test_what_is_behind_a_503_is_for_logs(samples: Samples, caplog: pytest.LogCaptureFixture) -> None:
+    sample = samples.load("errors", "errors")
+    error = flask_archie_keys.StoreUnavailable("the key store cannot be used")
+    error.__cause__ = OSError("disk on fire")
+    with sample.app.test_request_context():
+        body, status, headers = sample.app.handle_user_exception(error)
+    assert (body, status, headers) == ({"error": "try again"}, 503, {"Retry-After": "1"})
+    assert "the key store cannot be used: disk on fire" in caplog.text
+
+
+def test_whose_handler_is_found(samples: Samples) -> None:
+    """One for our class is found when it is registered after ``init_app``; one for ``Exception`` is not."""
+
+    def answer(register: Callable[[Flask], None], *, before: bool) -> Any:
+        app = Flask("shop", instance_path=str(samples.folder / "instance"))
+        if before:
+            register(app)
+        samples.opened(flask_archie_keys.ArchieKeys(app), app)
+        if not before:
+            register(app)
+        app.add_url_rule("/", view_func=lambda: samples.apps[-1][0].service.get(SAMPLE_ID).name, endpoint="view")
+        return get(app, "/").text == "mine"
+
+    def ours(app: Flask) -> None:
+        app.register_error_handler(flask_archie_keys.ServiceError, lambda error: ("mine", 404))
+
+    def any_(app: Flask) -> None:
+        app.register_error_handler(Exception, lambda error: ("mine", 500))
+
+    assert answer(ours, before=False)
+    assert not answer(ours, before=True)
+    assert not answer(any_, before=False)
+
+
+def _raised(job: Callable[[], object]) -> Exception:
+    try:
+        job()
+    except Exception as error:
+        return error
+    raise AssertionError("nothing was raised")
 
 
 def test_signals(samples: Samples, caplog: pytest.LogCaptureFixture) -> None:

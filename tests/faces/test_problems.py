@@ -6,6 +6,7 @@ import pytest
 
 from flask_archie_keys import errors
 from flask_archie_keys.config import Config
+from flask_archie_keys.domain.keytext import mint
 from flask_archie_keys.faces import problems
 
 CASES: list[tuple[errors.ServiceError, int, str, str | None]] = [
@@ -46,6 +47,22 @@ def test_the_response_of_each_error(error: errors.ServiceError, status: int, typ
 def test_refused_fields_are_listed() -> None:
     body = problems.body(errors.ValidationFailed.one("name", "required", "must not be empty"))
     assert body["errors"] == [{"field": "name", "rule": "required", "message": "must not be empty"}]
+
+
+def test_no_error_repeats_a_secret() -> None:
+    secret = mint("archie").text
+    for error in (
+        errors.KeyNotFound(f"no {secret!r}"),
+        errors.ValidationFailed.one("roles", "unknown", f"no {secret!r}"),
+    ):
+        assert secret[-38:] not in json.dumps(problems.body(error)) + str(error) + repr(error)
+
+
+def test_the_cause_of_a_503_is_for_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    error = errors.StoreUnavailable("the key store cannot be read")
+    error.__cause__ = OSError("no such host: db.internal")
+    assert b"db.internal" not in problems.respond(error, Config()).data
+    assert "503 answered: the key store cannot be read: no such host: db.internal" in caplog.text
 
 
 def test_unavailable_says_when_to_try_again() -> None:

@@ -456,6 +456,21 @@ def test_only_if_quiet_refuses_a_key_in_use(make_host: MakeHost, url: str) -> No
         assert service.delete(created.key.id, only_if_quiet=True).status == "deleted"
 
 
+def test_only_if_quiet_needs_the_audit_to_know(make_host: MakeHost, url: str) -> None:
+    host = make_host(url, ARCHIE_KEYS_AUDIT={"enabled": False})
+    key_id = host.create().key.id
+    with host.app.app_context(), pytest.raises(KeyInUse, match="is not known: the audit of requests is off"):
+        host.keys.service.delete(key_id, only_if_quiet=True)
+
+
+@pytest.mark.parametrize("verb", ["get", "delete", "rotate", "disable"])
+def test_a_whole_key_in_the_place_of_its_id_is_not_repeated(service: KeyService, verb: str) -> None:
+    secret = service.create(name="x", prefix="a" * 32).secret
+    with pytest.raises(KeyNotFound) as caught:
+        getattr(service, verb)(secret)
+    assert secret[-38:-30] not in str(caught.value)
+
+
 def test_purge_removes_records_deleted_long_ago(host: Host, service: KeyService) -> None:
     old, new, live = (service.create(name=name).key.id for name in ("old", "new", "live"))
     service.delete(old)

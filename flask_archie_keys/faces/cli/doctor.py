@@ -78,6 +78,13 @@ def check_peppers(environment: Environment, app: Flask) -> Iterator[Finding]:
             "ARCHIE_KEYS_PEPPERS is empty: whoever can write rows can make keys",
             "set it to a list with the output of: python -c 'import secrets; print(secrets.token_urlsafe(32))'",
         )
+    elif not peppers[-1]:
+        yield Finding(
+            "pepper",
+            "warning",
+            "digests are made without a pepper, as the last of ARCHIE_KEYS_PEPPERS is empty",
+            "put the empty one first, once every process runs with this list",
+        )
     elif app.secret_key in peppers:
         yield Finding(
             "pepper",
@@ -234,7 +241,10 @@ def _areas(app: Flask, endpoint: str) -> set[str]:
 
 def check_proxies(environment: Environment, app: Flask) -> Iterator[Finding]:
     """Is the client's address known behind a proxy? Allowed networks and the audit log depend on it."""
-    if isinstance(getattr(app.wsgi_app, "__self__", app.wsgi_app), ProxyFix):
+    part: Any = app.wsgi_app
+    while part is not None and not isinstance(part, ProxyFix):
+        part = getattr(part, "__wrapped__", None) or getattr(part, "app", None)
+    if part is not None:
         yield Finding("proxies", "ok", "ProxyFix is in use; see that its numbers are those of your proxies")
         return
     yield Finding(

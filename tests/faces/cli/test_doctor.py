@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Blueprint
+from flask import Blueprint, Flask
 from flask.views import MethodView
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from flask_archie_keys import require_api_key
+from flask_archie_keys import ArchieKeys, require_api_key
 
 from ...conftest import PEPPER, Host, MakeHost
 
@@ -45,6 +46,7 @@ def test_peppers(make_host: MakeHost) -> None:
     assert found[0] == "warning" and "secrets.token_urlsafe(32)" in found[1]
     found = verdict(make_host(SECRET_KEY=PEPPER), "pepper")
     assert (found[0], found[2]) == ("problem", 1)
+    assert "put the empty one first" in verdict(make_host(ARCHIE_KEYS_PEPPERS=[PEPPER, ""]), "pepper")[1]
     assert verdict(make_host(ARCHIE_KEYS_IMPORT_SCHEMES=["sha256_crypt"]), "pepper")[0] == "warning"
 
 
@@ -157,6 +159,15 @@ def test_open_views_beside_guarded_ones(make_host: MakeHost) -> None:
     found = verdict(host, "views")
     assert found[0] == "warning" and "orders.forgotten" in found[1] and "login" not in found[1]
     assert "half (POST)" in found[1]
+
+
+def test_a_proxy_fix_that_came_before_the_extension_is_found(tmp_path: Path) -> None:
+    app = Flask("x", instance_path=str(tmp_path))
+    app.wsgi_app = ProxyFix(app.wsgi_app)  # type: ignore[method-assign]
+    keys = ArchieKeys(app)
+    findings = json.loads(app.test_cli_runner().invoke(args=["keys", "doctor", "--json"]).stdout)["data"]
+    assert {f["check"]: f["verdict"] for f in findings}["proxies"] == "ok"
+    keys.close(app)
 
 
 def test_proxies(make_host: MakeHost) -> None:
