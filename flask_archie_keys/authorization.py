@@ -171,11 +171,13 @@ def _first_check(req: Request, state: AppState, requirement: Requirement, starte
             raise _forbidden(decision, principal.id)
     except (BadRequest, Unauthorized, Forbidden, StoreUnavailable) as error:
         return _turn_away(req, state, environment, error, started)
-    checked = RequestState(environment, principal, started)
+    event_id = ""
     if environment.config.audit.enabled:
-        checked.event_id = environment.audit.received(started, request_facts(req), principal.id)
+        event_id = environment.audit.received(started, request_facts(req), principal.id)
+    checked = RequestState(environment, principal, started, event_id)
     set_request_state(req, checked)
-    environ[state.key] = checked  # for the end of the request
+    if event_id:
+        environ.get(state.key, []).append(checked)  # there is no list where the application is not called by WSGI
     return None
 
 
@@ -231,36 +233,34 @@ def _completing(wsgi_app: WSGIApplication, key: str) -> WSGIApplication:
             status, headers = status_, headers_
             return start_response(status_, headers_, *exc_info)
 
+        let_through: list[RequestState] = []  # a list, as middleware inside may hand on a copy of the environment
+        environ[key] = let_through
         try:
             iterable = wsgi_app(environ, start)
         except BaseException:  # goes on to the server, which answers 500
-            _complete(environ, key, "500", ())
+            for checked in let_through:
+                _complete(checked, environ, "500", ())
             raise
-        _complete(environ, key, status, headers)
+        for checked in let_through:
+            _complete(checked, environ, status, headers)
         return iterable
 
     completing.__wrapped__ = wsgi_app  # type: ignore[attr-defined]
     return completing
 
 
-def _complete(environ: WSGIEnvironment, key: str, status: str | None, headers: Collection[tuple[str, str]]) -> None:
-    """Write how a request ended, if it was let through. The status of middleware that answers later is not known."""
-    checked: RequestState | None = environ.pop(key, None)
-    if checked is None or checked.event_id is None:
-        return
+def _complete(
+    checked: RequestState, environ: WSGIEnvironment, status: str | None, headers: Collection[tuple[str, str]]
+) -> None:
+    """Write how a request ended that was let through. The status of middleware that answers later is not known."""
     code = None if status is None else int(status[:3])
-    streamed = environ["REQUEST_METHOD"] != "HEAD" and code not in (204, 304)
+    streamed = bool(headers) and environ["REQUEST_METHOD"] != "HEAD" and code not in (204, 304)
     for name, _ in headers:
         if name == "Content-Length":  # as Werkzeug spells it
             streamed = False
             break
     checked.environment.audit.completed(
-        checked.event_id,
-        code,
-        checked.started,
-        outcome=checked.outcome,
-        reason=checked.reason,
-        streamed=streamed and bool(headers),
+        checked.event_id, code, checked.started, outcome=checked.outcome, reason=checked.reason, streamed=streamed
     )
 
 

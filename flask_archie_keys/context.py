@@ -55,7 +55,7 @@ class AppState:
 
     :ivar build: makes an environment when it is first needed.
     :ivar respond: turns an error into a response; shared by all faces.
-    :ivar key: the name in a request's WSGI environment under which its end finds its :class:`RequestState`.
+    :ivar key: the name in a request's WSGI environment of the list of what its end completes.
     """
 
     configs: dict[str, Config]
@@ -89,11 +89,11 @@ class RequestState:
 
     __slots__ = ("environment", "event_id", "outcome", "principal", "reason", "started")
 
-    def __init__(self, environment: Environment, principal: Principal, started: int) -> None:
+    def __init__(self, environment: Environment, principal: Principal, started: int, event_id: str) -> None:
         self.environment = environment
         self.principal = principal
         self.started = started
-        self.event_id: str | None = None
+        self.event_id = event_id
         self.outcome: str | None = None
         self.reason: str | None = None
 
@@ -174,3 +174,7 @@ if TYPE_CHECKING:
     current_api_key: Principal
 else:
     current_api_key = LocalProxy(_current_key, unbound_message=NO_CURRENT_KEY)
+"""The key of the current request, read-only: ``id``, ``name``, ``roles``, ``context``, ``environment``, …
+
+False, and a :exc:`RuntimeError` on any use, where the request was not authenticated by a key.
+"""

@@ -1,0 +1,563 @@
+"""Each guard in authentication, lifecycle and audit is needed: a copy of the package without it fails a test.
+
+The copy stands first on the path of a process of its own, which runs the named tests only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+AUTHENTICATION = "tests/test_authentication.py::"
+AUTHORIZATION = "tests/test_authorization.py::"
+KEYS = "tests/services/test_keys.py::"
+TOLD = AUTHENTICATION + "test_the_client_is_told_one_thing_and_the_audit_log_the_reason"
+HEADERS = AUTHENTICATION + "test_headers"
+NETWORKS = AUTHENTICATION + "test_allowed_networks"
+DRAIN = "tests/audit/test_drain.py::"
+SPOOL = "tests/audit/test_spool.py::"
+
+
+class Guard(NamedTuple):
+    """A guard: its exact text, what stands there instead in the copy, and the tests of which one must fail."""
+
+    file: str
+    text: str
+    instead: str
+    tests: tuple[str, ...]
+
+
+def guard(file: str, text: str, instead: str, *tests: str) -> Guard:
+    return Guard(file, text, instead, tests)
+
+
+GUARDS = {
+    # -- the header
+    "the header is matched whole": guard(
+        "authentication.py", "_BEARER.fullmatch(header)", "_BEARER.match(header)", HEADERS
+    ),
+    "the header is matched as it came": guard(
+        "authorization.py",
+        'environ.get("HTTP_AUTHORIZATION")',
+        '(environ.get("HTTP_AUTHORIZATION") or "").strip()',
+        HEADERS,
+    ),
+    "a credential has a length": guard("authentication.py", "len(match[1]) <= _CREDENTIAL_MAX", "True", HEADERS),
+    "no key is no key": guard(
+        "authentication.py",
+        "        if text is None:\n            if optional:",
+        "        if text is None:\n            if True:",
+        HEADERS,
+    ),
+    "optional is for credentials of others only": guard(
+        "authentication.py",
+        "if optional and not text.startswith(self._prefix):",
+        "if optional:",
+        AUTHENTICATION + "test_optional_leaves_other_credentials_to_others",
+    ),
+    # -- the key
+    "the checksum": guard(
+        "authentication.py", "if not has_good_checksum(text):", "if False:", TOLD + "[bad_checksum-bad_checksum]"
+    ),
+    "a key that there is not": guard(
+        "authentication.py",
+        "        if row is None:\n",
+        "        if row is None:\n            return None\n",
+        TOLD + "[unknown-unknown]",
+    ),
+    "the HMAC": guard(
+        "authentication.py",
+        "if not self._hasher.verify(key_id, text, digest):",
+        "if False:",
+        TOLD + "[wrong_secret-wrong_secret]",
+    ),
+    "the HMAC is of the whole text, prefix included": guard(
+        "authentication.py",
+        "self._hasher.verify(key_id, text, digest)",
+        'self._hasher.verify(key_id, (of := f"{row[4]}_{text[-51:-6]}")'
+        ' + __import__("flask_archie_keys.domain.keytext").domain.keytext.checksum(of), digest)',
+        TOLD + "[other_prefix-wrong_secret]",
+    ),
+    "the HMAC is of the key id": guard(
+        "domain/hashing.py",
+        'mac.update(f"{key_id}\\0{text}".encode())',
+        "mac.update(f\"{text.split('_')[-2]}\\0{text}\".encode())",
+        "tests/domain/test_hashing.py::test_a_digest_verifies_its_own_text_only",
+    ),
+    "the key of the HMAC is of the environment": guard(
+        "domain/hashing.py",
+        "digest\\0{project}\\0{environment}",
+        "digest\\0{project}",
+        AUTHENTICATION + "test_a_key_of_one_environment_is_worthless_in_another_by_cryptography",
+    ),
+    "the project": guard(
+        "authentication.py",
+        "if project != self._project or environment != self._environment:",
+        "if environment != self._environment:",
+        TOLD + "[wrong_project-wrong_environment]",
+    ),
+    "the environment": guard(
+        "authentication.py",
+        "if project != self._project or environment != self._environment:",
+        "if project != self._project:",
+        TOLD + "[wrong_environment-wrong_environment]",
+    ),
+    "a digest that was erased": guard(
+        "authentication.py", "if digest is None:", "if False:", TOLD + "[deleted-deleted]"
+    ),
+    "a digest without pepper where there are peppers": guard(
+        "domain/hashing.py",
+        'for_peppers(list(peppers) or [""],',
+        'for_peppers(["", *peppers],',
+        "tests/domain/test_hashing.py::test_without_the_pepper_a_digest_cannot_be_made",
+    ),
+    "foreign schemes are off unless named": guard(
+        "domain/hashing.py",
+        "schemes=[self._handler, *import_schemes]",
+        'schemes=[self._handler, *import_schemes, "pbkdf2_sha256"]',
+        "tests/test_foreign_digests.py::test_a_foreign_digest_is_not_accepted_unless_its_scheme_is_named",
+    ),
+    "a malformed foreign digest": guard(
+        "domain/hashing.py",
+        "except (ValueError, TypeError):",
+        "except KeyError:",
+        "tests/test_foreign_digests.py::test_a_malformed_digest_is_a_key_that_is_not_good[7]",
+    ),
+    "one answer for every bad key": guard(
+        "authentication.py",
+        'Unauthorized(BAD_KEY, reason="wrong_secret", key_id=key_id)',
+        'Unauthorized("the secret is wrong", reason="wrong_secret", key_id=key_id)',
+        TOLD + "[wrong_secret-wrong_secret]",
+    ),
+    # -- its state
+    "deleted": guard(
+        "authentication.py", "if deleted_at is not None:", "if False:", TOLD + "[deleted_by_hand-deleted]"
+    ),
+    "disabled": guard("authentication.py", "if disabled_at is not None:", "if False:", TOLD + "[disabled-disabled]"),
+    "expired": guard("authentication.py", "expires_at <= now:", "False:", TOLD + "[expired-expired]"),
+    "what may stand against a key is looked at": guard(
+        "authentication.py", "if verified.conditional:", "if False:", TOLD + "[expired-expired]"
+    ),
+    "networks may stand against a key": guard(
+        "authentication.py",
+        "row[8:] != (None, None, None, None)",
+        "row[9:] != (None, None, None)",
+        NETWORKS + "[networks1-11.1.2.3-403]",
+    ),
+    "a row is read at each request": guard(
+        "authentication.py",
+        "self._lookup.read(verified.key_id) != verified.row",
+        "False",
+        AUTHENTICATION + "test_changes_hold_at_the_very_next_request",
+    ),
+    "an SQLite row is read again after a commit": guard(
+        "store/lookup.py",
+        "if version == kept.version:",
+        "if True:",
+        AUTHENTICATION + "test_changes_hold_at_the_very_next_request",
+    ),
+    "the network": guard(
+        "authentication.py",
+        "not _within(remote_address, networks)",
+        "False",
+        NETWORKS + "[networks1-11.1.2.3-403]",
+    ),
+    "what is no address is in no network": guard(
+        "authentication.py",
+        "    except ValueError:\n        return False",
+        "    except ValueError:\n        return True",
+        NETWORKS + "[networks8-unix:-403]",
+    ),
+    "IPv4 in IPv6": guard(
+        "authentication.py",
+        "address.ipv4_mapped is not None:",
+        "False:",
+        NETWORKS + "[networks2-::ffff:10.1.2.3-200]",
+    ),
+    # -- what a view asks for
+    "any role": guard(
+        "domain/permissions.py",
+        "not frozenset(self.roles).isdisjoint(held)",
+        "True",
+        AUTHORIZATION + "test_every_kind_of_view[sync]",
+    ),
+    "all roles": guard(
+        "domain/permissions.py",
+        "all(role in held for role in self.roles)",
+        "any(role in held for role in self.roles)",
+        AUTHENTICATION + "test_a_missing_role_names_what_is_needed",
+    ),
+    "all of no roles": guard(
+        "domain/permissions.py", "bool(self.roles) and all(", "all(", "tests/domain/test_permissions.py"
+    ),
+    "no roles are not any roles": guard(
+        "authorization.py", "    if not roles:", "    if False:", AUTHORIZATION + "test_wrong_arguments"
+    ),
+    "the first check's verdict": guard(
+        "authorization.py",
+        "raise _forbidden(decision, principal.id)",
+        "pass",
+        AUTHORIZATION + "test_every_kind_of_view[sync]",
+    ),
+    "further checks' verdicts": guard(
+        "authorization.py",
+        "raise _forbidden(decision, checked.principal.id)",
+        "return None",
+        AUTHORIZATION + "test_guard_and_decorator_both_hold_and_make_one_event",
+    ),
+    "OPTIONS that a view answers": guard(
+        "authorization.py",
+        'if automatic and request.method == "OPTIONS"',
+        'if request.method == "OPTIONS"',
+        AUTHORIZATION + "test_automatic_options_pass_a_guard_and_an_options_view_does_not",
+    ),
+    "the order of decorators": guard(
+        "authorization.py",
+        "    if wrong:\n",
+        "    if False:\n",
+        AUTHORIZATION + "test_a_decorator_above_the_route_is_refused_and_not_silently_open[above_route]",
+    ),
+    # -- what must work for a view to run
+    "a store that cannot be read is no bad key": guard(
+        "store/lookup.py",
+        'raise StoreUnavailable("the key store cannot be read") from error',
+        "return None",
+        AUTHENTICATION + "test_a_store_that_cannot_be_read_is_503_and_not_401",
+    ),
+    "one time-out of a locked file": guard(
+        "store/lookup.py",
+        "if is_locked(error):",
+        "if False:",
+        "tests/store/test_locks.py::test_a_request_waits_for_one_time_out_and_not_for_one_of_each_kept_connection",
+    ),
+    "an event before the view": guard(
+        "authorization.py",
+        "    if environment.config.audit.enabled:\n        event_id = ",
+        "    if False:\n        event_id = ",
+        AUTHORIZATION + "test_the_event_is_there_before_the_view_runs",
+    ),
+    "no event, no view": guard(
+        "audit/spool.py",
+        'if self._config.on_failure == "closed":',
+        "if False:",
+        SPOOL + "test_what_a_request_gets_when_its_event_cannot_be_written[closed-503]",
+    ),
+    # -- making and changing keys
+    "keys of one project and environment": guard(
+        "store/keys.py",
+        "keys.c.project == project, keys.c.environment == environment",
+        "keys.c.project == keys.c.project, keys.c.environment == keys.c.environment",
+        KEYS + "test_keys_of_other_projects_and_environments_are_not_there[sqlite]",
+    ),
+    "a time without its zone": guard(
+        "domain/rules.py",
+        "    if value.utcoffset() is None:",
+        "    if False:",
+        "tests/domain/test_rules.py",
+    ),
+    "an expiry in the past": guard(
+        "domain/rules.py", "    if end <= now:", "    if False:", "tests/domain/test_rules.py"
+    ),
+    "roles that there are not": guard(
+        "domain/rules.py",
+        "    if unknown:",
+        "    if False:",
+        KEYS + "test_roles_named_by_views_and_by_the_settings_are_known[sqlite]",
+    ),
+    "an empty list of networks": guard(
+        "domain/rules.py", "    if not networks:", "    if False:", "tests/domain/test_rules.py"
+    ),
+    "MAX_AGE is the most": guard(
+        "domain/rules.py",
+        "if latest is not None and end > latest:",
+        "if False:",
+        KEYS + "test_max_age_is_the_default_and_the_most[sqlite]",
+    ),
+    "MAX_AGE needs an expiry": guard(
+        "domain/rules.py",
+        "        if latest is not None:\n",
+        "        if False:\n",
+        KEYS + "test_max_age_is_the_default_and_the_most[sqlite]",
+    ),
+    "MAX_AGE is the default": guard(
+        "services/keys.py",
+        "if expires_at is None and self._config.max_age is not None:",
+        "if False:",
+        KEYS + "test_max_age_is_the_default_and_the_most[sqlite]",
+    ),
+    "MAX_AGE of a successor": guard(
+        "services/drafts.py",
+        "lifetime = longest if lifetime is None else min(lifetime, longest)",
+        "pass",
+        KEYS + "test_max_age_bounds_a_successor[sqlite]",
+    ),
+    # -- rotation
+    "a key is rotated once": guard(
+        "services/keys.py",
+        "                table.c.replaced_by.is_(None),\n",
+        "",
+        KEYS + "test_dead_and_rotated_keys_cannot_be_rotated[sqlite-rotated]",
+    ),
+    "a disabled key is not rotated": guard(
+        "services/keys.py",
+        "                is_alive(now),\n",
+        "",
+        KEYS + "test_dead_and_rotated_keys_cannot_be_rotated[sqlite-disabled]",
+    ),
+    "an overlap ends a life": guard(
+        "services/keys.py",
+        "(table.c.expires_at > end, literal(end)),",
+        "(table.c.expires_at > end, table.c.expires_at),",
+        "tests/services/test_bounds.py::test_the_longest_overlap_ends_before_the_calendar_does[sqlite]",
+    ),
+    "an overlap never lengthens a life": guard(
+        "services/keys.py",
+        "else_=table.c.expires_at,",
+        "else_=literal(end),",
+        KEYS + "test_an_overlap_never_lengthens_a_life[sqlite]",
+    ),
+    "a rotation without an overlap": guard(
+        "services/keys.py",
+        "(table.c.expires_at.is_(None), literal(end)),",
+        "(table.c.expires_at.is_(None), table.c.expires_at + literal(end)),",
+        KEYS + "test_the_overlap_of_the_settings_and_none_at_all[sqlite]",
+    ),
+    "the lock of a row": guard(
+        "store/keys.py",
+        "        if lock:",
+        "        if False:",
+        "tests/services/test_races.py::test_an_update_that_races_a_rotation_does_not_revive_the_old_key[postgresql]",
+    ),
+    "the lock of a file": guard(
+        "store/database.py",
+        '_until(deadline, connection, "BEGIN IMMEDIATE")',
+        '_until(deadline, connection, "BEGIN")',
+        "tests/services/test_races.py::test_of_many_deletions_at_once_one_is_recorded[sqlite]",
+        "tests/store/test_database.py::test_a_writer_that_read_first_is_not_refused",
+    ),
+    # -- updates
+    "the version": guard(
+        "services/keys.py",
+        'if version is not None and row["version"] != version:',
+        "if False:",
+        KEYS + "test_a_stale_version_changes_nothing[sqlite]",
+    ),
+    "a deleted key is not changed": guard(
+        "services/keys.py",
+        "raise Conflict(f\"the key {row['id']} is deleted\")",
+        "pass",
+        KEYS + "test_a_deleted_key_never_comes_back[sqlite-update]",
+    ),
+    "a rotated key is only shortened": guard(
+        "services/keys.py",
+        'if row["replaced_by"] is not None and (',
+        "if False and (",
+        KEYS + "test_a_rotated_key_can_only_be_shortened[sqlite]",
+    ),
+    "an expired key does not come back": guard(
+        "services/keys.py",
+        'if row["expires_at"] is not None and row["expires_at"] <= now:',
+        "if False:",
+        KEYS + "test_an_expired_key_does_not_come_back[sqlite]",
+    ),
+    "fields that cannot be changed": guard(
+        "services/keys.py",
+        "        if fields:\n",
+        "        if False:\n",
+        KEYS + "test_fields_that_cannot_be_changed[sqlite-digest]",
+    ),
+    # -- the end
+    "deleting erases the digest": guard(
+        "services/keys.py",
+        '{"deleted_at": now, "digest": None}',
+        '{"deleted_at": now}',
+        KEYS + "test_deleting_erases_the_digest_and_keeps_the_record[sqlite]",
+    ),
+    "only if quiet": guard(
+        "services/keys.py",
+        "if not traffic.safe_to_delete:",
+        "if False:",
+        KEYS + "test_only_if_quiet_refuses_a_key_in_use[sqlite]",
+    ),
+    "a host that is writing": guard(
+        "store/database.py",
+        "if self._host_is_writing(self.engine):",
+        "if self._host_is_writing(self.engine) and False:",
+        KEYS + "test_on_sqlite_a_host_that_is_writing_is_told_at_once",
+    ),
+    # -- the audit
+    "a refusal is no use": guard(
+        "audit/drain.py",
+        'row["outcome"] in store.USES',
+        "True",
+        DRAIN + "test_refused_requests_are_no_use_of_a_key[sqlite]",
+    ),
+    "last used goes forward only": guard(
+        "store/audit.py",
+        'keys.c.last_used_at < bindparam("used_at")',
+        'keys.c.last_used_at != bindparam("used_at")',
+        DRAIN + "test_last_used_comes_from_the_drain_and_goes_forward_only[sqlite]",
+    ),
+    "no links for the spool file": guard(
+        "audit/spool.py",
+        "os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW",
+        "os.O_CLOEXEC",
+        SPOOL + "test_a_link_in_the_place_of_the_file_is_not_followed",
+    ),
+    "no links for the drainer": guard(
+        "audit/drain.py",
+        "os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW",
+        "os.O_RDONLY | os.O_CLOEXEC",
+        DRAIN + "test_links_in_the_spool_are_not_followed[sqlite]",
+    ),
+    "the mode of the spool file": guard(
+        "audit/spool.py", "_FLAGS, 0o600)", "_FLAGS, 0o644)", SPOOL + "test_the_file_is_its_owners_alone"
+    ),
+    "the mode of the spool folder": guard(
+        "audit/spool.py", "mkdir(mode=0o700,", "mkdir(mode=0o755,", SPOOL + "test_the_file_is_its_owners_alone"
+    ),
+    "a spool folder that is open to others": guard(
+        "audit/spool.py",
+        "if found.st_mode & 0o077:",
+        "if False:",
+        SPOOL + "test_an_unsafe_folder_is_refused[open to others]",
+    ),
+    "a link to a spool folder": guard(
+        "audit/spool.py",
+        "found = directory.lstat()",
+        "found = directory.stat()",
+        SPOOL + "test_an_unsafe_folder_is_refused[link]",
+    ),
+    "a bound for the spool": guard(
+        "audit/spool.py",
+        "        if self._full:\n",
+        "        if False:\n",
+        SPOOL + "test_a_full_spool_is_refused_until_it_is_drained",
+    ),
+    "an event is stored once": guard(
+        "store/audit.py",
+        'VALUES ({places}) ON CONFLICT DO NOTHING"',
+        'VALUES ({places})"',
+        "tests/audit/test_again.py::test_lines_that_are_there_already_are_no_poison[sqlite]",
+    ),
+    "an event that is there gets its ending": guard(
+        "store/audit.py",
+        "if rows and _insert_new(connection, rows) < len(rows):",
+        "if rows and _insert_new(connection, rows) < 0:",
+        DRAIN + "test_a_crash_between_two_batches_loses_and_doubles_nothing[sqlite]",
+    ),
+    "one drainer at a time": guard(
+        "audit/drain.py",
+        "yield _locked(lock, wait)",
+        "yield True",
+        DRAIN + "test_one_drainer_at_a_time[sqlite]",
+    ),
+    "a writer that is at it": guard(
+        "audit/drain.py",
+        "writer_is_gone = _locked(fd, 0)",
+        "writer_is_gone = True",
+        DRAIN + "test_a_torn_last_line_waits_for_a_live_writer[sqlite]",
+    ),
+    "poison is kept": guard(
+        "audit/drain.py",
+        "self._quarantine(line, str(error), done)",
+        "pass",
+        DRAIN + "test_poison_is_quarantined_counted_and_blocks_nothing[sqlite-0]",
+    ),
+    "half a line is kept": guard(
+        "audit/drain.py",
+        'self._quarantine(chunk, "not a whole line", done)',
+        "pass",
+        DRAIN + "test_a_torn_last_line_of_a_dead_writer_is_quarantined[sqlite]",
+    ),
+    "a flood is bounded": guard(
+        "audit/flood.py",
+        "own = self._seen <= self._per_second",
+        "own = True",
+        "tests/audit/test_flood.py::test_a_flood_of_bad_keys_stays_bounded_with_right_counts",
+    ),
+    "what a flood has lost is counted": guard(
+        "audit/spool.py",
+        "self.dropped += count",
+        "self.dropped += 1",
+        "tests/audit/test_dropped.py::test_every_request_of_a_flood_that_is_lost_is_counted",
+    ),
+    "no secrets in the spool": guard(
+        "audit/event.py",
+        "                value = redact(value)\n",
+        "",
+        AUTHENTICATION + "test_a_key_in_the_path_or_the_user_agent_is_not_written_down",
+    ),
+    "no secrets in the events of changes": guard(
+        "audit/event.py",
+        "clean(redact(value)[:longest])",
+        "clean(value[:longest])",
+        "tests/services/test_hostile_requests.py::"
+        "test_a_key_in_the_headers_of_such_a_request_is_not_written_down[sqlite]",
+    ),
+    # -- cursors
+    "the signature of a cursor": guard(
+        "domain/cursors.py",
+        "self._serializer.loads(cursor)",
+        "self._serializer.loads_unsafe(cursor)[1]",
+        "tests/domain/test_cursors.py",
+    ),
+    "the list of a cursor": guard("domain/cursors.py", "value[0] == of", "value[0]", "tests/domain/test_cursors.py"),
+}
+
+
+def run(folder: Path, guard: Guard) -> subprocess.CompletedProcess[str]:
+    """The named tests, with a copy of the package that lacks the guard."""
+    for name in ("flask_archie_keys", "tests"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "setup.cfg", folder)
+    file = folder / "flask_archie_keys" / guard.file
+    source = file.read_text()
+    assert source.count(guard.text) == 1, f"{guard.text!r} stands {source.count(guard.text)} times in {guard.file}"
+    file.write_text(source.replace(guard.text, guard.instead))
+    compile(file.read_text(), guard.file, "exec")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment |= {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    options = ["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={folder / 'temporary'}"]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *guard.tests],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=folder,
+        env=environment,
+    )
+
+
+Runs = dict[str, "Future[subprocess.CompletedProcess[str]]"]
+
+
+@pytest.fixture(scope="module")
+def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    """Those that were asked for, two at a time."""
+    asked = [
+        item.callspec.params["name"]
+        for item in request.session.items
+        if hasattr(item, "callspec") and item.nodeid.startswith("tests/test_guards.py::test_a_guard_is_needed")
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        yield {name: pool.submit(run, tmp_path_factory.mktemp("guard"), GUARDS[name]) for name in asked}
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_a_guard_is_needed(runs: Runs, name: str) -> None:
+    done = runs[name].result()
+    assert done.returncode == 1, f"exit {done.returncode}: {done.stdout[-3000:]}{done.stderr[-1000:]}"
+    summary = done.stdout.splitlines()[-1]
+    assert re.search(r"\b1 failed\b", summary) and "error" not in summary, done.stdout[-3000:]
