@@ -10,19 +10,7 @@ from flask_archie_keys import BadRequest
 from flask_archie_keys.domain.clock import utcnow
 from flask_archie_keys.services.keys import KeyService
 
-from ..conftest import Host, MakeHost
-
-
-@pytest.fixture
-def host(make_host: MakeHost, url: str) -> Host:
-    return make_host(url)
-
-
-@pytest.fixture
-def service(host: Host) -> KeyService:
-    with host.app.app_context():
-        return host.keys.service
-
+from ..conftest import Host
 
 # -- times
 

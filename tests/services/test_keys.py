@@ -30,19 +30,9 @@ from flask_archie_keys import (
 from flask_archie_keys.domain.clock import utcnow
 from flask_archie_keys.domain.records import STATUSES, status_at
 from flask_archie_keys.services.keys import KeyService
+from flask_archie_keys.store import database
 
 from ..conftest import Host, MakeHost
-
-
-@pytest.fixture
-def host(make_host: MakeHost, url: str) -> Host:
-    return make_host(url)
-
-
-@pytest.fixture
-def service(host: Host) -> KeyService:
-    with host.app.app_context():
-        return host.keys.service
 
 
 def history(host: Host, key_id: str) -> list[str]:
@@ -551,9 +541,10 @@ def test_a_change_takes_no_part_in_the_hosts_transaction(host: Host) -> None:
         assert host.keys.service.get(key_id).name == "x"
 
 
-def test_on_sqlite_a_host_that_is_writing_is_told_at_once(make_host: MakeHost) -> None:
+def test_on_sqlite_a_host_that_is_writing_is_told_at_once(make_host: MakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is one writer at a time: waiting for oneself would take half a minute and then fail."""
-    host = make_host()
+    monkeypatch.setattr(database, "SQLITE_WRITE_TIMEOUT", 0.2)
+    host = make_host(SQLALCHEMY_ENGINE_OPTIONS={"connect_args": {"timeout": 0.1}})
     host.get("/me")
     with host.app.app_context():
         host.db.session.add(host.order(id=1))

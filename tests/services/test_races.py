@@ -13,20 +13,9 @@ from flask_archie_keys import Conflict, key_deleted, key_disabled
 from flask_archie_keys.domain.clock import utcnow
 from flask_archie_keys.services.keys import KeyService
 
-from ..conftest import Host, MakeHost
+from ..conftest import Host
 
 _LONG = 30  # seconds; nothing here takes as long
-
-
-@pytest.fixture
-def host(make_host: MakeHost, url: str) -> Host:
-    return make_host(url)
-
-
-@pytest.fixture
-def service(host: Host) -> KeyService:
-    with host.app.app_context():
-        return host.keys.service
 
 
 class Meeting:
