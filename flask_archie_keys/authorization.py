@@ -1,5 +1,5 @@
-"""Guarding views: :func:`require_api_key` for one, :func:`guard` for a whole blueprint, and the hooks that end the
-audit event of a request.
+"""Guarding views: :func:`require_api_key` for one, :func:`guard` for a whole blueprint; and the end of a request, which
+completes its audit event.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from json.encoder import encode_basestring_ascii as quote
 from typing import Any, Final, NamedTuple
 
 from ..domain.keytext import SECRET_LENGTH, redact
+from ..store.models import events
 
 PATH_MAX: Final = 1024
 ROUTE_MAX: Final = 1024
@@ -166,7 +167,7 @@ _TYPES = {"ts": int, "status": int, "duration_us": int, "count": int, "truncated
 
 def to_row(record: Mapping[str, Any]) -> dict[str, Any]:
     """The database row of a first line."""
-    row = dict.fromkeys(_ROW)
+    row: dict[str, Any] = dict.fromkeys(events.c.keys())
     for name in record.keys() & _FROM_LINE:
         row[name] = clean(record[name])
     row |= {"occurred_at": record["ts"] // 1000, "kind": "request", "streamed": False}
@@ -191,11 +192,6 @@ _FROM_LINE = {
     *("id", "project", "environment", "key_id", "outcome", "reason", "status", "duration_us", "count", "truncated"),
     *Request._fields,
 }
-_ROW = (
-    *("id", "occurred_at", "project", "environment", "kind", "key_id", "actor", "outcome", "reason"),
-    *("method", "route", "path", "status", "duration_us", "remote_address", "user_agent", "request_id"),
-    *("count", "truncated", "streamed", "details"),
-)
 
 
 def bounded(request: Request) -> Request:

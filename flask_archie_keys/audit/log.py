@@ -99,9 +99,11 @@ class AuditLog:
     def refused(self, refused: Refused) -> None:
         """Write that a request was turned away, or count it while there is a flood of them.
 
+        One with a good key that may not do this always has an event of its own: it names the key that was used.
+
         :raises AuditUnavailable: if it cannot be written.
         """
-        if self._flood.admit(refused):
+        if refused.outcome == "denied" or self._flood.admit(refused):
             self._write_refused(refused, 1, counted=False)
         if not self._running:
             self._start()
@@ -251,9 +253,11 @@ class AuditLog:
     def traffic(self, key_id: str) -> Traffic:
         """Whether a key is still used, with its requests of the last 24 hours by the hour.
 
+        While another drainer is at work for so long that what waits could not be looked at, nothing is safe to delete.
+
         :raises KeyNotFound: if there is no such key here.
         """
-        self.drain()
+        known = self.drain() is not None and self.config.audit.enabled
         now = now_micros()
         start = now // _HOUR * _HOUR - 23 * _HOUR
         with self._database.read() as connection:
@@ -269,9 +273,7 @@ class AuditLog:
         return Traffic(
             last_used_at=None if last is None else from_micros(last),
             quiet=quiet,
-            # without events nobody knows
-            safe_to_delete=status in ("expired", "deleted")
-            or (self.config.audit.enabled and quiet >= self.config.quiet_period),
+            safe_to_delete=status in ("expired", "deleted") or (known and quiet >= self.config.quiet_period),
             counts=tuple(TrafficCount(from_micros(start + n * _HOUR), uses.get(n, 0)) for n in range(24)),
         )
 

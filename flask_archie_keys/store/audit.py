@@ -93,11 +93,9 @@ def _copy(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> bool:
 def _name(connection: Connection) -> str:
     """The table's name in SQL, with the schema that it has in this database."""
     schema = (connection.get_execution_options().get("schema_translate_map") or {}).get(None)
-    return (
-        events.name
-        if schema is None
-        else f"{connection.dialect.identifier_preparer.quote_schema(schema)}.{events.name}"
-    )
+    if schema is None:
+        return events.name
+    return f"{connection.dialect.identifier_preparer.quote_schema(schema)}.{events.name}"
 
 
 _COLUMNS = tuple(events.c.keys())

@@ -92,6 +92,16 @@ def test_a_flood_of_bad_keys_stays_bounded_with_right_counts(make_host: MakeHost
     assert host.events(outcome="allowed") == []
 
 
+def test_a_good_key_that_may_not_do_this_has_an_event_for_each_request(make_host: MakeHost) -> None:
+    """It was authenticated: the log names the key each time, whatever the bound for bad keys is."""
+    host = make_host(ARCHIE_KEYS_AUDIT={"refused_per_second": 1})
+    created = host.create(roles=["viewer"])
+    for _ in range(30):
+        host.get("/editor", created.secret)
+    events = host.events(outcome="denied")
+    assert [(event.key_id, event.count) for event in events] == [(created.key.id, 1)] * 30
+
+
 def test_a_flood_does_not_touch_the_events_of_good_keys(make_host: MakeHost) -> None:
     host = make_host(ARCHIE_KEYS_AUDIT={"refused_per_second": 1})
     secret = host.create().secret

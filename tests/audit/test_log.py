@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
+import os
 import threading
 import time
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -161,6 +164,25 @@ def test_traffic(make_host: MakeHost, url: str) -> None:
         assert host.keys.traffic(created.key.id).safe_to_delete
         with pytest.raises(KeyNotFound):
             host.keys.traffic("x" * 12)
+
+
+def test_nothing_is_safe_to_delete_while_the_spool_cannot_be_looked_at(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another drainer may hold the very requests that would say that the key is in use."""
+    key_id = host.create().key.id
+    host.get("/me")
+    host.events()
+    host.sql("UPDATE archie_api_keys SET created_at = 1")
+    with host.app.app_context():
+        log = host.keys.audit
+        assert log.traffic(key_id).safe_to_delete
+        other = os.open(log.spool.directory / "drainer.lock", os.O_RDWR)
+        fcntl.flock(other, fcntl.LOCK_EX)
+        monkeypatch.setattr(log, "drain", partial(log.drain, wait=0.1))
+        assert not log.traffic(key_id).safe_to_delete
+        os.close(other)
+        assert log.traffic(key_id).safe_to_delete
 
 
 def test_a_key_that_opens_nothing_is_safe_to_delete(host: Host) -> None:
