@@ -1,4 +1,4 @@
-"""``python -m example_app``: from an empty folder to a served application with a ready key."""
+"""``python -m example_app``: from an empty folder to a served application with ready keys."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from example_app import create_app
 from example_app.administrators import FIRST_USERNAME, ensure_administrator
 from example_app.database import close, create_tables
 from example_app.extensions import keys
-from example_app.seed import seed
+from example_app.roles import ensure_roles
+from example_app.seed import CUSTOMERS, seed
 from example_app.server import PortBusy, address_of, listen, serve
 
 QUICKSTART = "quickstart"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Set the application up, print a key and a login, and serve until stopped.
+    """Set the application up, print keys and a login, and serve until stopped.
 
     :returns: the exit code: 0, or 1 when the port cannot be used.
     """
@@ -45,27 +46,28 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def fresh_quickstart_key() -> str:
-    """Replace the key that an earlier start printed, so that only the newest one works.
+def fresh_key(name: str, role: str, **context: str) -> str:
+    """Replace the key of this name that an earlier start printed, so that only the newest one works.
 
     :returns: the new key's secret.
     """
-    for key in keys.service.find(q=QUICKSTART):
-        if key.name == QUICKSTART and key.status != "deleted":
+    for key in keys.service.find(q=name):
+        if key.name == name and key.status != "deleted":
             keys.service.delete(key.id)
-    return keys.service.create(name=QUICKSTART, roles=["viewer", "editor"]).secret
+    return keys.service.create(name=name, roles=[role], context=context).secret
 
 
 def _announce(app: Flask, address: str) -> None:
     create_tables()
+    ensure_roles()
     added = seed()
     password = ensure_administrator()
-    secret = fresh_quickstart_key()
+    secret = fresh_key(QUICKSTART, "editor")
     if added:
         print(f"Added {added} sample orders to an empty database.")
     print(f"Data folder: {app.instance_path}")
     print()
-    print("A key for the API (roles viewer and editor), shown only now:")
+    print("A key for the API (role editor), shown only now:")
     print()
     print(f"    {secret}")
     print()
@@ -73,6 +75,13 @@ def _announce(app: Flask, address: str) -> None:
     print()
     print(f"    curl -H 'Authorization: Bearer {secret}' '{address}/api/orders?per_page=3'")
     print()
+    print("Two customers' keys (role customer_orders). Each sees the orders of its customer only:")
+    print()
+    for customer in CUSTOMERS:
+        secret = fresh_key(f"{QUICKSTART} of {customer}", "customer_orders", customer=customer)
+        print(f"    {customer}:")
+        print(f"    curl -H 'Authorization: Bearer {secret}' '{address}/api/orders?per_page=1'")
+        print()
     print(f"Pages for administrators: {address}/")
     print(f"    user name  {FIRST_USERNAME}")
     print(f"    password   {password or _where_the_password_is()}")

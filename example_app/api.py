@@ -1,6 +1,7 @@
 """The JSON API: projects and orders, for programs that hold an API key.
 
-A key sees the rows of its own environment. ``viewer`` may read, ``editor`` may also write.
+Each view asks for a grant; the action is that of the HTTP method. Which rows a key sees, the filters of its roles
+say: see :mod:`example_app.roles`. An order that it may not see is answered like one that is not there.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from werkzeug.exceptions import NotFound
 from example_app.errors import InvalidInput, Problem
 from example_app.extensions import csrf, db, keys
 from example_app.inputs import Query, json_fields, order_filter, page_number, whole_number
-from example_app.models import Order, Project
+from example_app.models import Customer, Order, Project
 from example_app.orders import (
     all_orders,
     change_order,
@@ -36,15 +37,13 @@ from example_app.orders import (
     find_project,
     newest_first,
     place_order,
+    totals,
 )
 from flask_archie_keys import current_api_key, require_api_key
 
-READERS = ["viewer", "editor"]
-WRITERS = ["editor"]
-
 api = Blueprint("api", __name__, url_prefix="/api")
 exports = Blueprint("exports", __name__, url_prefix="/api")
-exports.before_request(keys.guard(roles=READERS))
+exports.before_request(keys.guard(resource="orders"))
 
 
 def init_app(app: Flask) -> None:
@@ -58,7 +57,7 @@ def init_app(app: Flask) -> None:
 
 
 @api.get("/projects")
-@require_api_key(roles=READERS)
+@require_api_key(resource="projects")
 def list_projects() -> ResponseReturnValue:
     """The projects, page by page."""
     query = Query(request.args)
@@ -75,7 +74,7 @@ def list_projects() -> ResponseReturnValue:
 
 
 @api.get("/projects/<project_id>")
-@require_api_key(roles=READERS)
+@require_api_key(resource="projects")
 def get_project(project_id: str) -> ResponseReturnValue:
     """One project."""
     number = whole_number(project_id)
@@ -86,7 +85,7 @@ def get_project(project_id: str) -> ResponseReturnValue:
 
 
 @api.get("/orders")
-@require_api_key(roles=READERS)
+@require_api_key(resource="orders")
 def list_orders() -> ResponseReturnValue:
     """The orders, newest first, page by page; archived ones only when asked for."""
     query = Query(request.args)
@@ -99,19 +98,19 @@ def list_orders() -> ResponseReturnValue:
 
 
 @api.get("/orders/<number>")
-@require_api_key(roles=READERS)
+@require_api_key(resource="orders")
 def get_order(number: str) -> ResponseReturnValue:
     """One order."""
     return jsonify(order=order_as_dict(_order_or_404(number)))
 
 
 @api.post("/orders")
-@require_api_key(roles=WRITERS)
+@require_api_key(resource="orders")
 def create_order() -> ResponseReturnValue:
     """Place an order for a project."""
     fields = json_fields(request, required=["project", "amount"], optional=["note"])
     project = find_project(current_api_key.environment, fields["project"])
-    if project is None:
+    if project is None or project.customer is None:  # a key may see a project and not whose it is
         raise InvalidInput([Problem("project", "must be the id of a project")])
     order = place_order(
         project,
@@ -124,13 +123,22 @@ def create_order() -> ResponseReturnValue:
 
 
 @api.patch("/orders/<number>")
-@require_api_key(roles=WRITERS)
+@require_api_key(resource="orders")
 def update_order(number: str) -> ResponseReturnValue:
     """Change the status, amount or note of an order, or archive it."""
     order = _order_or_404(number)
     fields = json_fields(request, optional=["status", "amount", "note", "archived"])
     change_order(order, **fields)
     return jsonify(order=order_as_dict(order))
+
+
+@api.get("/orders/totals")
+@require_api_key(resource="orders")
+def total_orders() -> ResponseReturnValue:
+    """How many current orders there are of each status, and what they are worth."""
+    Query(request.args).finish()
+    found = totals(current_api_key.environment)
+    return jsonify(totals={row.status: {"orders": row.orders, "amount": str(row.amount)} for row in found})
 
 
 @exports.get("/orders.csv")
@@ -165,7 +173,7 @@ def order_as_dict(order: Order) -> dict[str, Any]:
         "amount": str(order.amount),
         "region": order.region,
         "customer": _customer(order),
-        "project": {"id": order.project.id, "name": order.project.name},
+        "project": _project(order),
         "note": order.note,
         "placed_by": order.placed_by,
         "placed_at": _timestamp(order.placed_at),
@@ -174,9 +182,15 @@ def order_as_dict(order: Order) -> dict[str, Any]:
     }
 
 
-def _customer(owner: Project | Order) -> dict[str, Any]:
-    customer = owner.customer
-    return {"id": customer.id, "name": customer.name, "region": customer.region}
+def _customer(owner: Project | Order) -> dict[str, Any] | None:
+    """Whose it is; nothing where the key may not see that customer."""
+    customer: Customer | None = owner.customer
+    return {"id": customer.id, "name": customer.name, "region": customer.region} if customer else None
+
+
+def _project(order: Order) -> dict[str, Any] | None:
+    project: Project | None = order.project
+    return {"id": project.id, "name": project.name} if project else None
 
 
 def _timestamp(time: datetime | None) -> str | None:
@@ -206,9 +220,9 @@ def _csv_row(order: Order) -> tuple[str, ...]:
     return (
         order.number,
         order.status,
-        order.customer.name,
+        order.customer.name if order.customer else "",
         order.region,
-        order.project.name,
+        order.project.name if order.project else "",
         str(order.amount),
         _timestamp(order.placed_at) or "",
         order.note,

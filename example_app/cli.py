@@ -8,6 +8,7 @@ from flask.cli import with_appcontext
 
 from example_app import administrators, seed
 from example_app.database import create_tables
+from example_app.roles import ensure_roles
 
 
 def init_app(app: Flask) -> None:
@@ -19,13 +20,14 @@ def init_app(app: Flask) -> None:
 @click.command("seed")
 @with_appcontext
 def seed_command() -> None:
-    """Create the tables and fill an empty database with sample data."""
+    """Create the tables and the roles, and fill an empty database with sample data."""
     create_tables()
+    ensure_roles()
     added = seed.seed()
     if added:
         click.echo(f"Added {added} sample orders.")
     else:
-        click.echo("There is data already; nothing was changed.")
+        click.echo("There is data already; no orders were added.")
 
 
 @click.command("set-password")

@@ -1,4 +1,8 @@
-"""Settings: defaults, then the process environment, then what ``create_app`` was given."""
+"""Settings: defaults, then the process environment, then what ``create_app`` was given.
+
+The process environment has ``DATABASE_URL``, ``SECRET_KEY``, ``ARCHIE_KEYS_PEPPERS`` (separated by commas) and, for
+PostgreSQL after ``flask keys row-security --apply``, ``ARCHIE_KEYS_ROW_SECURITY=1``.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from typing import Any
 
 from flask import Flask
 
+from example_app.roles import DECLARED
+
 SECRETS_FILE = "secrets.json"
 
 DEFAULTS: dict[str, Any] = {
@@ -22,6 +28,7 @@ DEFAULTS: dict[str, Any] = {
         "staging": {"PREFIX": "archie_test", "MAX_AGE": timedelta(days=30)},
     },
     "ARCHIE_KEYS_ENVIRONMENT_HEADER": "environment",
+    "ARCHIE_KEYS_ROLES": DECLARED,
     "MAX_CONTENT_LENGTH": 64 * 1024,
     "PERMANENT_SESSION_LIFETIME": timedelta(hours=12),
     "SESSION_COOKIE_NAME": "order_desk",
@@ -63,6 +70,8 @@ def _from_process_environment() -> dict[str, Any]:
         found["SECRET_KEY"] = secret_key
     if peppers := os.environ.get("ARCHIE_KEYS_PEPPERS"):
         found["ARCHIE_KEYS_PEPPERS"] = [p.strip() for p in peppers.split(",") if p.strip()]
+    if row_security := os.environ.get("ARCHIE_KEYS_ROW_SECURITY"):
+        found["ARCHIE_KEYS_ROW_SECURITY"] = row_security == "1"
     return found
 
 

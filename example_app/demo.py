@@ -1,4 +1,4 @@
-"""``flask --app example_app demo``: the life of one key, played over real HTTP.
+"""``flask --app example_app demo``: the life of a key, and two keys that see different orders, over real HTTP.
 
 It runs on data of its own in a temporary folder, which is gone afterwards.
 """
@@ -22,11 +22,15 @@ from flask import Flask
 from example_app import create_app
 from example_app.database import close, create_tables
 from example_app.extensions import keys
-from example_app.seed import seed
+from example_app.roles import ensure_roles
+from example_app.seed import CUSTOMERS, seed
 from example_app.server import served_in_background
+from flask_archie_keys import Explanation
 
 QUIET_PERIOD = timedelta(seconds=3)
 OVERLAP = timedelta(hours=1)
+#: How wide the names of who calls are printed.
+WHO = max(len(name) for name in ("old key", *CUSTOMERS))
 
 
 class DemoFailed(Exception):
@@ -70,7 +74,7 @@ class Caller:
     def show(self, who: str, method: str, path: str, expected: int, content: object = None) -> Any:
         """Send one request, print what came back and insist on its status."""
         status, answer = self.call(method, path, content)
-        click.echo(f"   {who:<12} {method:<5} {path:<24} -> {status} {_summary(answer)}".rstrip())
+        click.echo(f"   {who:<{WHO}} {method:<5} {path:<24} -> {status} {_summary(answer)}".rstrip())
         if status != expected:
             raise DemoFailed(f"{method} {path} answered {status}, not {expected}: {answer}")
         return answer
@@ -87,6 +91,7 @@ def run() -> None:
         stack.callback(close, app)
         with app.app_context():
             create_tables()
+            ensure_roles()
             seed()
         address = stack.enter_context(served_in_background(app))
         click.echo(f"The order desk serves on {address}, with its data in {folder}.")
@@ -112,6 +117,7 @@ def _play(app: Flask, address: str) -> None:
         _move_traffic(old_id, new)
         _delete_the_old(old_id, old, new)
         _read_the_history(new_id)
+        _compare_customers(address)
 
 
 def _make_a_key(address: str) -> tuple[str, Caller]:
@@ -172,6 +178,26 @@ def _read_the_history(new_id: str) -> None:
     _print_events(keys.audit.find(key=new_id, lineage=True))
 
 
+def _compare_customers(address: str) -> None:
+    _step("8. Give two customers a key each: the same role, different orders")
+    mine, theirs = [
+        keys.service.create(name=customer, roles=["customer_orders"], context={"customer": customer})
+        for customer in CUSTOMERS
+    ]
+    caller, other = Caller(address, mine.secret), Caller(address, theirs.secret)
+    caller.show(mine.key.name, "GET", "/api/orders", 200)
+    (order,) = other.show(theirs.key.name, "GET", "/api/orders?per_page=1", 200)["orders"]
+    path = f"/api/orders/{order['number']}"
+    other.show(theirs.key.name, "GET", path, 200)
+    hidden = caller.show(mine.key.name, "GET", path, 404)
+    missing = caller.show(mine.key.name, "GET", "/api/orders/ORD-99999", 404)
+    if hidden != missing:
+        raise DemoFailed(f"a hidden order is told apart from one that is not there: {hidden}, {missing}")
+    _step("9. Ask why")
+    _print_explanation(keys.explain(mine.key.id, resource="orders", action="read"))
+    _print_explanation(keys.explain(mine.key.id, resource="orders", action="update"))
+
+
 def _step(title: str) -> None:
     click.echo()
     click.secho(title, bold=True)
@@ -186,8 +212,8 @@ def _summary(answer: Any) -> str:
             return f"{number}, {status}"
         case {"project": {"name": name}}:
             return str(name)
-        case {"title": title}:
-            return str(title)
+        case {"title": message} | {"error": {"message": message}}:
+            return str(message)
     return ""
 
 
@@ -195,7 +221,7 @@ def _print_traffic(key_id: str) -> None:
     traffic = keys.traffic(key_id)
     quiet = f"{traffic.quiet.total_seconds():.1f} s" if traffic.quiet is not None else "ever"
     verdict = "safe to delete" if traffic.safe_to_delete else "not safe to delete"
-    click.echo(f"   old key      quiet for {quiet}: {verdict}")
+    click.echo(f"   {'old key':<{WHO}} quiet for {quiet}: {verdict}")
 
 
 def _print_events(events: Iterable[Any]) -> None:
@@ -207,3 +233,11 @@ def _print_events(events: Iterable[Any]) -> None:
             f"{event.outcome or '':<8} {what:<28} {event.status or '':<4} "
             f"{event.reason or took}".rstrip()
         )
+
+
+def _print_explanation(explanation: Explanation) -> None:
+    for check in explanation.checks:
+        click.echo(f"   {'ok' if check.passed else 'REFUSED':<8} {check.name:<22} {check.why}")
+    if explanation.filter is not None:
+        click.echo(f"   filter   {explanation.filter}")
+    click.echo(f"   so it is {'let in' if explanation.allowed else 'refused'}")

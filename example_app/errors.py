@@ -34,10 +34,11 @@ class InvalidInput(UnprocessableEntity):
 
 def init_app(app: Flask) -> None:
     """Show every HTTP error of this application in the caller's language."""
-    app.register_error_handler(HTTPException, _answer)
+    app.register_error_handler(HTTPException, show)
 
 
-def _answer(error: HTTPException) -> ResponseReturnValue:
+def show(error: HTTPException) -> ResponseReturnValue:
+    """An HTTP error in the caller's language."""
     if error.response is not None:
         return error.get_response()
     answer = _json(error) if request.path.startswith("/api/") else _page(error)

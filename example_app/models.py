@@ -1,7 +1,7 @@
 """The tables: customers, projects, orders and the people who administer them.
 
 Every row of business data belongs to one environment (``master``, ``staging``), which every query
-names.
+names. Customers, projects and orders are protected: whoever acts gets the rows that its roles grant.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from werkzeug.security import check_password_hash, generate_password_hash
 
-from example_app.extensions import Base, db
+from example_app.extensions import Base, db, keys
 
 if TYPE_CHECKING:
     Model = Base
@@ -75,6 +75,7 @@ class Money(TypeDecorator[Decimal]):
         return (Decimal(value) / 100).quantize(Decimal("0.01")) if value is not None else None
 
 
+@keys.protect(resource="customers")
 class Customer(Model):
     """A company that buys from us."""
 
@@ -89,6 +90,7 @@ class Customer(Model):
     projects: Mapped[list[Project]] = relationship(back_populates="customer")
 
 
+@keys.protect(resource="projects")
 class Project(Model):
     """A piece of work for one customer, under which orders are placed."""
 
@@ -106,6 +108,7 @@ class Project(Model):
     orders: Mapped[list[Order]] = relationship(back_populates="project")
 
 
+@keys.protect(resource="orders")
 class Order(Model):
     """One order; its region is the customer's at the time it was placed."""
 

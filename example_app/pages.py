@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+import werkzeug.exceptions
 from flask import (
     Blueprint,
     Flask,
@@ -28,10 +29,12 @@ from wtforms import PasswordField
 from wtforms.validators import EqualTo, InputRequired, Length
 
 from example_app.auth import current_administrator, log_in, require_login
-from example_app.extensions import db
+from example_app.errors import show
+from example_app.extensions import db, keys
 from example_app.inputs import Query, order_filter
 from example_app.models import STATUSES, Order, Project
-from example_app.orders import OrderFilter, change_order, find_order, newest_first
+from example_app.orders import OrderFilter, change_order, find_order, newest_first, totals
+from flask_archie_keys import Forbidden, Principal
 
 PER_PAGE = 25
 
@@ -76,16 +79,37 @@ def current_environment() -> str:
     return chosen if chosen in _environments() else default
 
 
+@keys.user_loader
+def acting_administrator() -> Principal | None:
+    """Who acts on the pages: an administrator, with a role that grants the rows of the environment that is shown."""
+    administrator = current_administrator()
+    if administrator is None:
+        return None
+    return Principal.user(
+        administrator.id,
+        name=administrator.username,
+        roles=["administrator"],
+        environment=current_environment(),
+    )
+
+
+@pages.errorhandler(Forbidden)
+def refused(_error: Forbidden) -> ResponseReturnValue:
+    """A change that the administrator's role does not grant, told on a page; the API tells it in JSON."""
+    return show(werkzeug.exceptions.Forbidden("You may not do that."))
+
+
 @pages.get("/")
 def dashboard() -> str:
     """The overview: what is going on, and the latest orders."""
     environment = current_environment()
     recent = newest_first(OrderFilter().select(environment)).limit(8)
+    found = {row.status: row for row in totals(environment)}
     return render_template(
         "dashboard.html",
-        counts=_counts_by_status(environment),
+        counts={status: found[status].orders if status in found else 0 for status in STATUSES},
         projects=_count_projects(environment),
-        open_amount=_open_amount(environment),
+        open_amount=sum((found[status].amount for status in ("open", "held") if status in found), Decimal()),
         recent=db.session.scalars(recent).all(),
     )
 
@@ -190,24 +214,9 @@ def _environments() -> list[str]:
     return list(current_app.config["ARCHIE_KEYS_ENVIRONMENTS"])
 
 
-def _counts_by_status(environment: str) -> dict[str, int]:
-    query = (
-        select(Order.status, func.count())
-        .where(Order.environment == environment, Order.archived_at.is_(None))
-        .group_by(Order.status)
-    )
-    found = {row[0]: row[1] for row in db.session.execute(query)}
-    return {status: found.get(status, 0) for status in STATUSES}
-
-
 def _count_projects(environment: str) -> int:
     query = select(func.count(Project.id)).where(Project.environment == environment, Project.archived_at.is_(None))
     return db.session.scalar(query) or 0
-
-
-def _open_amount(environment: str) -> Decimal | None:
-    query = select(func.sum(Order.amount)).where(Order.environment == environment, Order.status.in_(("open", "held")))
-    return db.session.scalar(query)
 
 
 def _order_or_404(number: str) -> Order:
@@ -219,6 +228,7 @@ def _order_or_404(number: str) -> Order:
 
 def _template_names() -> dict[str, Any]:
     return {
+        "allows": keys.allows,
         "current_administrator": current_administrator,
         "current_environment": current_environment,
         "environments": _environments,

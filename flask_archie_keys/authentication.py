@@ -95,7 +95,7 @@ class Authenticator:
         if verified.conditional:
             now = now_micros()
             for refusal in refusals(
-                *verified.row[9:], now=now, networks=verified.networks, remote_address=remote_address
+                *verified.row[9:12], now=now, networks=verified.networks, remote_address=remote_address
             ):
                 raise _error(refusal, verified.key_id)
         if self._hasher.needs_update(verified.row[2]):
@@ -120,7 +120,7 @@ class Authenticator:
         if row is None:
             raise Unauthorized(BAD_KEY, reason="unknown")
         self._verify_row(key_id, text, row)
-        conditional = row[8:] != (None, None, None, None)
+        conditional = row[8:12] != (None, None, None, None)
         verified = Verified(key_id, row, _principal(key_id, row), networks_of(load_list(row[8])), conditional)
         if len(self._verified) >= _VERIFIED_MAX:
             self._verified.clear()
@@ -213,4 +213,5 @@ def _principal(key_id: str, raw: Row) -> Principal:
         context=load_context(row.context),
         owner=row.owner,
         expires_at=None if row.expires_at is None else from_micros(row.expires_at),
+        policy_epoch=row.policy_epoch or 0,
     )

@@ -7,12 +7,10 @@ from __future__ import annotations
 import functools
 import inspect
 import time
-import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast, overload
 
 from flask import Flask, Request, Response, current_app, request
-from flask.views import MethodView
 
 from .audit.flood import Refused
 from .context import (
@@ -24,8 +22,10 @@ from .context import (
     request_facts,
     set_request_state,
 )
-from .domain.permissions import Denied, Requirement, is_role_name
-from .errors import BadRequest, ConfigurationError, Forbidden, ServiceError, StoreUnavailable, Unauthorized
+from .domain.permissions import Action, Denied, Requirement, as_action, is_resource_name, is_role_name
+from .errors import BadRequest, Forbidden, ServiceError, Unauthorized, Unavailable
+from .guarded_views import REQUIREMENT, applications, check_order, remember
+from .permissions.access import forbidden
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 Match = Literal["any", "all"]
-_REQUIREMENT = "__archie_keys__"
 
 
 # Bare: `@require_api_key`
@@ -41,10 +40,15 @@ _REQUIREMENT = "__archie_keys__"
 def require_api_key(view: Callable[P, R], /) -> Callable[P, R]: ...
 
 
-# With arguments: `@require_api_key(roles=["viewer"])`
+# With arguments: `@require_api_key(roles=["viewer"])`, `@require_api_key(resource="orders", action="read")`
 @overload
 def require_api_key(
-    *, roles: Collection[str] | None = None, match: Match = "any", optional: bool = False
+    *,
+    roles: Collection[str] | None = None,
+    match: Match = "any",
+    optional: bool = False,
+    resource: str | None = None,
+    action: Action | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
@@ -55,6 +59,8 @@ def require_api_key(
     roles: Collection[str] | None = None,
     match: Match = "any",
     optional: bool = False,
+    resource: str | None = None,
+    action: Action | None = None,
 ) -> Any:
     """Let only requests with a good API key into a view.
 
@@ -65,20 +71,31 @@ def require_api_key(
     :param match: ``"any"`` of the roles, or ``"all"``.
     :param optional: let a request without one of our keys pass, with ``current_api_key`` unset. A bad key of ours is
         refused all the same.
+    :param resource: a resource that one of the key's roles must grant the action on, besides the ``roles`` asked for.
+    :param action: ``"read"``, ``"write"``, ``"update"`` or ``"delete"``; when left out, what the HTTP method does: GET
+        and HEAD read, POST writes, PUT and PATCH update, DELETE deletes.
     :raises TypeError: when decorating, if ``roles`` is a string or not of strings, or on a class.
-    :raises ValueError: when decorating, if ``roles`` is empty, a name is not snake_case or ``match`` is unknown.
+    :raises ValueError: when decorating, if ``roles`` is empty, a name is not snake_case, ``match`` or ``action`` is
+        unknown, or there is an action without a resource.
     """
-    requirement = _requirement(roles, match, optional)
+    requirement = _requirement(roles, match, optional, resource, action)
     if view is None:
         return functools.partial(_protect, requirement)
     return _protect(requirement, view)
 
 
-def _requirement(roles: Collection[str] | None, match: str, optional: bool) -> Requirement:
+def _requirement(
+    roles: Collection[str] | None, match: str, optional: bool, resource: str | None, action: str | None
+) -> Requirement:
     if match not in ("any", "all"):
         raise ValueError(f"match must be 'any' or 'all', not {match!r}")
+    if resource is not None and (not isinstance(resource, str) or not is_resource_name(resource)):
+        raise ValueError(f"{resource!r} is not a resource name: snake_case, at most 63 characters")
+    if resource is None and action is not None:
+        raise ValueError("an action needs a resource: resource='orders', action='read'")
+    granted = (resource, None if action is None else as_action(action))
     if roles is None:
-        return Requirement(None, "any", optional)
+        return Requirement(None, "any", optional, *granted)
     if isinstance(roles, (str, bytes)) or not all(isinstance(role, str) for role in roles):
         raise TypeError(f"roles must be a list of role names, not {roles!r}")
     if not roles:
@@ -86,7 +103,7 @@ def _requirement(roles: Collection[str] | None, match: str, optional: bool) -> R
     for role in roles:
         if not is_role_name(role):
             raise ValueError(f"{role!r} is not a role name: snake_case, at most 63 characters")
-    return Requirement(tuple(roles), cast(Match, match), optional)
+    return Requirement(tuple(roles), cast(Match, match), optional, *granted)
 
 
 def _protect(requirement: Requirement, view: Callable[..., Any]) -> Callable[..., Any]:
@@ -106,25 +123,30 @@ def _protect(requirement: Requirement, view: Callable[..., Any]) -> Callable[...
 
     if isinstance(view, functools.partial):
         guarded.__name__ = getattr(view.func, "__name__", "guarded")
-    setattr(guarded, _REQUIREMENT, requirement)
-    _remember(view, guarded)
+    setattr(guarded, REQUIREMENT, requirement)
+    remember(view, guarded)
     return guarded
 
 
 def guard(
-    *, roles: Collection[str] | None = None, match: Match = "any", optional: bool = False
+    *,
+    roles: Collection[str] | None = None,
+    match: Match = "any",
+    optional: bool = False,
+    resource: str | None = None,
+    action: Action | None = None,
 ) -> Callable[[], Response | None]:
     """The same check as a function for ``before_request`` of a blueprint or an application.
 
     Flask's automatic answers to OPTIONS pass: they run no view, and a browser's preflight carries no credentials.
     """
-    requirement = _requirement(roles, match, optional)
+    requirement = _requirement(roles, match, optional, resource, action)
 
     def check() -> Response | None:
         automatic = getattr(request.url_rule, "provide_automatic_options", False)
         return None if automatic and request.method == "OPTIONS" else enforce(requirement)
 
-    setattr(check, _REQUIREMENT, requirement)
+    setattr(check, REQUIREMENT, requirement)
     return check
 
 
@@ -144,10 +166,10 @@ def enforce(requirement: Requirement) -> Response | None:
     try:
         if checked is None:
             return _first_check(req, state, requirement, started)
-        decision = requirement.check(checked.principal)
+        decision = checked.check(requirement, req)
         if isinstance(decision, Denied):
             checked.outcome, checked.reason = "denied", decision.reason
-            raise _forbidden(decision, checked.principal.id)
+            raise forbidden(decision, checked.principal)
         return None
     except ServiceError as error:
         config = state.configs[state.default] if checked is None else checked.environment.config
@@ -160,24 +182,26 @@ def _first_check(req: Request, state: AppState, requirement: Requirement, starte
         environment = state.of_request(req)
     except BadRequest as error:
         return _turn_away(req, state, state.environment(state.default), error, started)
+    checked = None
     try:
         principal = environment.authenticator.authenticate(
             environ.get("HTTP_AUTHORIZATION"), environ.get("REMOTE_ADDR"), optional=requirement.optional
         )
         if principal is None:
             return None
-        decision = requirement.check(principal)
+        checked = RequestState(environment, principal, started)
+        decision = checked.check(requirement, req)
         if isinstance(decision, Denied):
-            raise _forbidden(decision, principal.id)
-    except (BadRequest, Unauthorized, Forbidden, StoreUnavailable) as error:
-        return _turn_away(req, state, environment, error, started)
-    event_id = ""
+            raise forbidden(decision, principal)
+    except (BadRequest, Unauthorized, Forbidden, Unavailable) as error:
+        return _turn_away(req, state, environment, error, started, checked)
     if environment.config.audit.enabled:
-        event_id = environment.audit.received(started, request_facts(req), principal.id)
-    checked = RequestState(environment, principal, started, event_id)
-    set_request_state(req, checked)
-    if event_id:
+        details = None
+        if checked.access is not None:
+            details, checked.told = checked.decisions(), checked.access.decided
+        checked.event_id = environment.audit.received(started, request_facts(req), principal.id, details=details)
         environ.get(state.key, []).append(checked)  # there is no list where the application is not called by WSGI
+    set_request_state(req, checked)
     return None
 
 
@@ -185,27 +209,28 @@ def _turn_away(
     req: Request,
     state: AppState,
     environment: Environment,
-    error: BadRequest | Unauthorized | Forbidden | StoreUnavailable,
+    error: BadRequest | Unauthorized | Forbidden | Unavailable,
     started: int,
+    checked: RequestState | None = None,
 ) -> Response:
+    """Answer a request that is not let through, once its audit event is written.
+
+    :param checked: what is known of the good key that it came with; ``None`` if there was none.
+    """
     if environment.config.audit.enabled:
+        key_id = error.key_id if isinstance(error, (Unauthorized, Forbidden)) else None
         environment.audit.refused(
             Refused(
                 request_facts(req),
-                error.key_id if isinstance(error, (Unauthorized, Forbidden)) else None,
+                key_id if checked is None else checked.principal.id,
                 "denied" if isinstance(error, Forbidden) else "refused",
-                error.reason,
+                "unavailable" if isinstance(error, Unavailable) else error.reason,
                 error.status,
                 started,
+                None if checked is None else checked.decisions(),
             )
         )
     return state.respond(error, environment.config)
-
-
-def _forbidden(decision: Denied, key_id: str) -> Forbidden:
-    return Forbidden(
-        "the API key lacks a role that this needs", reason=decision.reason, scope=decision.scope, key_id=key_id
-    )
 
 
 # -- the end of a request
@@ -217,8 +242,8 @@ def install(app: Flask, state: AppState) -> None:
     Around ``app.wsgi_app``, which sees the status that the client gets whatever hooks and error handlers do, and sees
     each request once.
     """
-    app.before_request_funcs.setdefault(None, []).insert(0, _check_order)
-    _applications.add(app)
+    app.before_request_funcs.setdefault(None, []).insert(0, check_order)
+    applications.add(app)
     if any(config.audit.enabled for config in state.configs.values()):
         app.wsgi_app = _completing(app.wsgi_app, state.key)  # type: ignore[assignment, method-assign]
 
@@ -259,114 +284,21 @@ def _complete(
         if name == "Content-Length":  # as Werkzeug spells it
             streamed = False
             break
+    details = None
+    if checked.access is not None:
+        if code == Forbidden.status and checked.outcome is None and checked.access.denied is not None:
+            checked.outcome, checked.reason = (
+                "denied",
+                checked.access.denied.reason,
+            )  # in the view, by the guard of rows
+        if checked.access.decided > checked.told:
+            details = checked.decisions()
     checked.environment.audit.completed(
-        checked.event_id, code, checked.started, outcome=checked.outcome, reason=checked.reason, streamed=streamed
+        checked.event_id,
+        code,
+        checked.started,
+        outcome=checked.outcome,
+        reason=checked.reason,
+        streamed=streamed,
+        details=details,
     )
-
-
-# -- what the application's views ask for
-
-_wrapped: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()
-_applications: weakref.WeakSet[Flask] = weakref.WeakSet()
-
-
-def _remember(view: Callable[..., Any], guarded: Callable[..., Any]) -> None:
-    """Keep, without keeping alive, which functions a guard was put around; see :func:`misplaced`."""
-    for inner in _chain(view):
-        try:
-            _wrapped.setdefault(inner, weakref.WeakSet()).add(guarded)
-        except TypeError:  # not hashable, or it cannot be referred to weakly
-            continue
-
-
-def _chain(view: Any) -> Iterator[Any]:
-    """A function and those that it wraps, outermost first."""
-    seen = set()
-    while view is not None and id(view) not in seen:
-        seen.add(id(view))
-        yield view
-        view = getattr(view, "__wrapped__", None) or (view.func if isinstance(view, functools.partial) else None)
-
-
-def misplaced(app: Flask) -> list[str]:
-    """The endpoints whose decorator stands above ``@app.route``: registered is the bare view, not the guarded one.
-
-    That another endpoint has the guarded one makes no difference. That another application has it does: one function
-    may be open in one application and guarded in another.
-    """
-    here = _registered(app)
-    elsewhere = {part for other in list(_applications) if other is not app for part in _registered(other)} - here
-    return sorted(
-        endpoint
-        for endpoint, view in app.view_functions.items()
-        if not any(hasattr(part, _REQUIREMENT) for part in _chain(view))
-        and any(id(guarded) not in elsewhere for guarded in _guards_of(view))
-    )
-
-
-def _registered(app: Flask) -> set[int]:
-    return {id(part) for view in app.view_functions.values() for part in _chain(view)}
-
-
-def _guards_of(view: Any) -> list[Any]:
-    """The guards that were put around a function; one that is gone by now was registered nowhere."""
-    try:
-        return list(_wrapped[view]) or [None] if view in _wrapped else []
-    except TypeError:
-        return []
-
-
-def _check_order() -> None:
-    """Before the first request: refuse to serve an application with a view that only looks guarded."""
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    wrong = misplaced(app)
-    if wrong:
-        raise ConfigurationError(
-            f"@require_api_key stands above @app.route on {', '.join(wrong)}, so these views are not protected; "
-            "put it below, next to the function"
-        )
-    # a new list: Flask is walking the old one
-    app.before_request_funcs[None] = [hook for hook in app.before_request_funcs[None] if hook is not _check_order]
-
-
-def requirements(app: Flask) -> dict[str, list[Requirement]]:
-    """What each endpoint asks for: by its decorators, by those of its class's methods and by its blueprint's guards."""
-    found: dict[str, list[Requirement]] = {}
-    for endpoint, view in app.view_functions.items():
-        methods = [part for method in _methods_of(view).values() for part in _chain(method)]
-        parts = [*_chain(view), *methods, *_guards_before(app, endpoint)]
-        found[endpoint] = [getattr(part, _REQUIREMENT) for part in parts if hasattr(part, _REQUIREMENT)]
-    return found
-
-
-def unguarded_methods(app: Flask, endpoint: str) -> list[str]:
-    """The HTTP methods of a view that no guard stands before: ``["any"]`` for a function, none if all are guarded."""
-    view = app.view_functions[endpoint]
-    if any(hasattr(part, _REQUIREMENT) for part in [*_chain(view), *_guards_before(app, endpoint)]):
-        return []
-    methods = _methods_of(view) or {"any": None}
-    return [name for name, method in methods.items() if not any(hasattr(p, _REQUIREMENT) for p in _chain(method))]
-
-
-def _methods_of(view: Any) -> dict[str, Any]:
-    """The functions of a class's view by HTTP method; empty for other views."""
-    for part in _chain(view):
-        class_ = getattr(part, "view_class", None)
-        if class_ is not None and issubclass(class_, MethodView):
-            return {name: getattr(class_, name.lower(), None) for name in class_.methods or ()}
-    return {}
-
-
-def _guards_before(app: Flask, endpoint: str) -> Iterator[Any]:
-    names: list[str | None] = [None]
-    while "." in endpoint:
-        endpoint = endpoint.rpartition(".")[0]
-        names.append(endpoint)
-    for name in names:
-        for function in app.before_request_funcs.get(name, ()):
-            yield from _chain(function)
-
-
-def roles_of_views(app: Flask) -> set[str]:
-    """The roles that the application's views name."""
-    return {role for asked in requirements(app).values() for requirement in asked for role in requirement.roles or ()}

@@ -4,18 +4,25 @@
 
     ArchieKeysError
     ├── ConfigurationError          wrong settings or a wrong set-up; raised at start-up
+    ├── Unguarded                   a use of the database that cannot be kept inside the rows of who acts
+    │   └── NobodyActs              a protected table is used, and nobody acts
     └── ServiceError                what a caller did or met; has an HTTP status and a type
         ├── BadRequest              400  /errors/bad-request
         ├── Unauthorized            401  /errors/unauthorized
         ├── Forbidden               403  /errors/forbidden
-        ├── KeyNotFound             404  /errors/not-found
+        ├── NotFound                404  /errors/not-found
+        │   ├── KeyNotFound
+        │   ├── RoleNotFound
+        │   └── RowNotFound
         ├── Conflict                409  /errors/conflict
-        │   └── KeyInUse            409  /errors/key-in-use
+        │   ├── KeyInUse            409  /errors/key-in-use
+        │   └── RoleInUse           409  /errors/conflict
         ├── VersionMismatch         412  /errors/precondition-failed
         ├── ValidationFailed        422  /errors/validation-failed
         └── Unavailable             503  /errors/unavailable
             ├── StoreUnavailable
-            └── AuditUnavailable
+            ├── AuditUnavailable
+            └── PermissionsUnavailable
 
 ``status`` and ``type`` stand on the class: they are the HTTP status (RFC 9110) and the problem type (RFC 9457) that
 every face answers with.
@@ -23,7 +30,7 @@ every face answers with.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 from .domain.keytext import redact
@@ -35,6 +42,17 @@ class ArchieKeysError(Exception):
 
 class ConfigurationError(ArchieKeysError):
     """A setting or the set-up of the application is wrong; the message names the mend."""
+
+
+class Unguarded(ArchieKeysError):
+    """A statement, session or mapping cannot be kept inside the rows of who acts; the message says what to do instead.
+
+    A mistake of the application, not of its caller: the request ends with 500, and nothing was read or written.
+    """
+
+
+class NobodyActs(Unguarded):
+    """A protected table is used where there is neither a key nor a user, nor an ``unrestricted`` block."""
 
 
 class ServiceError(ArchieKeysError):
@@ -84,25 +102,47 @@ class Forbidden(ServiceError):
     :param reason: why, for the audit log.
     :param scope: what would be needed, for the ``scope`` attribute of the challenge.
     :param key_id: the key.
+    :param details: what else the audit log should hold, by name.
     """
 
     status = 403
     type = "/errors/forbidden"
     title = "Forbidden"
 
-    def __init__(self, detail: str, *, reason: str, scope: str | None = None, key_id: str | None = None) -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        reason: str,
+        scope: str | None = None,
+        key_id: str | None = None,
+        details: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.reason = reason
         self.scope = scope
         self.key_id = key_id
+        self.details = details
 
 
-class KeyNotFound(ServiceError):
-    """No key of this project and environment has that id."""
+class NotFound(ServiceError):
+    """There is nothing by that name, or nothing that the caller may see."""
 
     status = 404
     type = "/errors/not-found"
     title = "Not Found"
+
+
+class KeyNotFound(NotFound):
+    """No key of this project and environment has that id."""
+
+
+class RoleNotFound(NotFound):
+    """No role of this project and environment has that name."""
+
+
+class RowNotFound(NotFound):
+    """A row that is not there, or that who acts may not see; the two cannot be told apart."""
 
 
 class Conflict(ServiceError):
@@ -117,6 +157,10 @@ class KeyInUse(Conflict):
     """The key was used within the quiet period, and the caller asked not to delete such a key."""
 
     type = "/errors/key-in-use"
+
+
+class RoleInUse(Conflict):
+    """Keys have the role, and the caller did not ask to take it from them."""
 
 
 class VersionMismatch(ServiceError):
@@ -178,6 +222,12 @@ class Unavailable(ServiceError):
 
 class StoreUnavailable(Unavailable):
     """The database that holds the keys cannot be reached, is locked or has no tables."""
+
+    reason: ClassVar[str] = "unavailable"
+
+
+class PermissionsUnavailable(Unavailable):
+    """The service that decides who may do what cannot be reached, is slow or answers nonsense."""
 
     reason: ClassVar[str] = "unavailable"
 

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from flask import Flask, Response, current_app, has_app_context
+from flask import Flask, current_app, has_app_context
 from sqlalchemy import Engine, MetaData
+from werkzeug.exceptions import NotFound
 
-from . import authorization, context
+from . import authorization, context, guarded_views, rows
 from .audit.log import AuditLog
 from .authentication import Authenticator
 from .config import Config, load
 from .context import AppState, Environment
 from .domain.cursors import Cursors
 from .domain.hashing import Hasher
+from .domain.permissions import Action, as_action
+from .domain.principals import Principal
 from .domain.records import Traffic
-from .errors import ConfigurationError, ServiceError
+from .errors import ConfigurationError, RowNotFound, ServiceError
 from .faces import problems
+from .permissions.authzen import AuthZenPermissions
+from .permissions.roles import DatabasePermissions
+from .permissions.service import PermissionsService
+from .rows import schema_of
+from .services.authority import Authority
+from .services.explain import Explainer, Explanation
 from .services.keys import KeyService
+from .services.roles import RoleService
+from .services.sender import Sender
 from .store.database import Database, own_sqlite
 from .store.lookup import KeyLookup
 from .store.models import copy_tables
+from .store.protection import resources
 
 
 class ArchieKeys:
@@ -39,15 +53,25 @@ class ArchieKeys:
     """
 
     def __init__(self, app: Flask | None = None, db: Any = None) -> None:
+        self._user_loader: Callable[[], Principal | None] = lambda: None
         if app is not None:
             self.init_app(app, db)
 
-    def init_app(self, app: Flask, db: Any = None, *, metadata: MetaData | None = None) -> None:
+    def init_app(
+        self,
+        app: Flask,
+        db: Any = None,
+        *,
+        metadata: MetaData | None = None,
+        permissions: PermissionsService | None = None,
+    ) -> None:
         """Read the settings of an application and make its keys work.
 
         :param db: the application's Flask-SQLAlchemy or Flask-SQLAlchemy-Lite; found by itself when it was initialized
             before. An application without one gets an SQLite file of our own in its instance folder.
         :param metadata: where to copy our tables to, for hosts whose metadata cannot be found, as with Lite.
+        :param permissions: who decides what keys may do; the roles in the database when left out, or the decision point
+            of ``ARCHIE_KEYS_PERMISSIONS_URL``.
         :raises ConfigurationError: if a setting is wrong, or the application has an ArchieKeys already.
         """
         if context.EXTENSION in app.extensions:
@@ -59,6 +83,11 @@ class ArchieKeys:
         for config in configs.values():
             if host.db is None and config.bind_key is not None:
                 raise ConfigurationError("ARCHIE_KEYS_BIND_KEY needs a database of the application; pass db=db")
+            if config.row_security and (permissions is not None or config.permissions_url is not None):
+                raise ConfigurationError(
+                    "ARCHIE_KEYS_ROW_SECURITY goes with the roles in the database: PostgreSQL's policies cannot know the "
+                    "filters of another permissions service"
+                )
             target = metadata if metadata is not None else host.metadata(config.bind_key)
             if target is not None:
                 copy_tables(target)
@@ -66,13 +95,16 @@ class ArchieKeys:
         served = next(iter(configs.values()))
         state = AppState(
             configs,
-            lambda name: _build(app, host, configs[name], hashers[name], metadata),
+            lambda name: _build(app, host, configs[name], hashers[name], metadata, permissions),
             problems.respond,
             served.environment,
             served.environment_header,
+            user_loader=lambda: self._user_loader(),
         )
         app.extensions[context.EXTENSION] = state
         authorization.install(app, state)
+        if any(config.row_security for config in configs.values()):
+            rows.secure(app)
         if ServiceError not in app.error_handler_spec[None][None]:
             app.register_error_handler(ServiceError, lambda error: _respond(state, error))
         if "cli" in served.faces:
@@ -88,9 +120,91 @@ class ArchieKeys:
         return context.current_environment().service
 
     @property
+    def roles(self) -> RoleService:
+        """The roles of the current environment."""
+        return context.current_environment().roles
+
+    @property
     def audit(self) -> AuditLog:
         """The audit log of the current environment."""
         return context.current_environment().audit
+
+    def user_loader(self, loader: Callable[[], Principal | None]) -> Callable[[], Principal | None]:
+        """Say who is logged in, so that users of the host have roles and row filters as keys have.
+
+        In filters, ``$userId`` is theirs.
+
+        Called in requests that were not authenticated by a key, in every application that this object serves. It works
+        as a decorator, too: ``@keys.user_loader``.
+
+        :param loader: gives ``Principal.user(…)``, or ``None`` where nobody is logged in.
+        """
+        self._user_loader = loader
+        return loader
+
+    def protect(
+        self, model: Any = None, *, resource: str | None = None, unscoped: Literal["refuse", "allow"] = "refuse"
+    ) -> Any:
+        """Keep the rows of a mapped class inside what who acts may see and change, in every session and engine.
+
+        A class decorator as well: ``@keys.protect(resource="orders")``. Needs SQLAlchemy 2.1.
+
+        :param resource: its name in grants; the name of its table when left out.
+        :param unscoped: what happens where nobody acts: ``"refuse"``, or ``"allow"`` to let everything pass.
+        :raises ConfigurationError: if the mapping cannot be guarded, or SQLAlchemy is older.
+        """
+        if model is None:
+            return functools.partial(self.protect, resource=resource, unscoped=unscoped)
+        rows.protect(model, resource, unscoped)
+        return model
+
+    def unprotected(self, model: Any) -> Any:
+        """Say that a table which refers to a protected one needs no rule of its own: all its rows may be seen by all.
+
+        A class decorator as well.
+        """
+        rows.unprotected(model)
+        return model
+
+    def scope(self, statement: Any, action: Action = "read") -> Any:
+        """A statement with the filters of who acts, for Core and for sessions of one's own.
+
+        :param statement: a select, update or delete on protected tables.
+        :raises Forbidden: if there is no grant.
+        :raises NobodyActs: if nobody acts.
+        :raises Unguarded: if the statement reaches a protected table in a way that cannot be filtered.
+        """
+        return rows.scope(statement, as_action(action))
+
+    def allows(self, row: object, action: Action) -> bool:
+        """Whether who acts may do something with a row as it is now, by the filters' evaluation in Python.
+
+        :param row: an object of a protected class.
+        :raises NobodyActs: if nobody acts.
+        """
+        return rows.allows(row, as_action(action))
+
+    def unrestricted(self, reason: str) -> AbstractContextManager[None]:
+        """Lift the row filters in a ``with`` block, and write that to the audit log first.
+
+        What is pending in a session is flushed at the end of the block, and protected objects that were loaded inside
+        leave their sessions.
+
+        :param reason: why, for the audit log: 1 to 200 characters.
+        :raises AuditUnavailable: if it cannot be written down; the block is not entered then.
+        """
+        return context.unrestricted(reason, rows.enter, rows.leave)
+
+    def act_as(self, principal: Principal) -> AbstractContextManager[None]:
+        """Let a key or a user act in a ``with`` block, as in a background thread that works for a request.
+
+        :param principal: for instance the ``current_principal()`` of that request.
+        """
+        return context.act_as(principal)
+
+    def explain(self, key_id: str, **asked: Any) -> Explanation:
+        """Why a key would be let in or refused; see :meth:`.Explainer.explain`."""
+        return context.current_environment().explainer.explain(key_id, **asked)
 
     def traffic(self, key_id: str) -> Traffic:
         """Whether a key of the current environment is still used; the spool of this machine is drained first."""
@@ -157,8 +271,13 @@ class _Host:
         return bool(writing) and connection.engine.url.database == engine.url.database
 
 
-def _respond(state: AppState, error: ServiceError) -> Response:
-    """What a client gets when one of our errors leaves a view of the host, unless the host has a handler for it."""
+def _respond(state: AppState, error: ServiceError) -> Any:
+    """What a client gets when one of our errors leaves a view of the host, unless the host has a handler for it.
+
+    A row that may not be seen is answered by the host's own 404, like one that never existed.
+    """
+    if isinstance(error, RowNotFound):
+        return current_app.handle_http_exception(NotFound())
     return state.respond(error, state.configs[state.default])
 
 
@@ -166,24 +285,60 @@ def _hasher(config: Config) -> Hasher:
     return Hasher(config.peppers, config.project, config.environment, config.import_schemes)
 
 
-def _build(app: Flask, host: _Host, config: Config, hasher: Hasher, metadata: MetaData | None) -> Environment:
+def _build(
+    app: Flask,
+    host: _Host,
+    config: Config,
+    hasher: Hasher,
+    metadata: MetaData | None,
+    permissions: PermissionsService | None,
+) -> Environment:
     database = _database(app, host, config, metadata)
     cursors = Cursors(config.peppers[-1] if config.peppers else "", config.project, config.environment)
     lookup = KeyLookup(database, config.max_staleness)
-    audit = AuditLog(config, database, spool_directory(app, config, database), cursors)
+    roles = DatabasePermissions(config, database, lambda: guarded_views.roles_of_views(app))
+    remote = None if permissions is not None else _remote(config)
+    deciding = permissions or remote
+    authority = Authority(
+        config, roles, acting=context.acting, access=context.restricted_access, remote=deciding is not None
+    )
+    audit = AuditLog(config, database, spool_directory(app, config, database), cursors, authority.readable)
+    sender = Sender(app, context.acting)
     service = KeyService(
         config,
         database,
         hasher,
         audit,
         cursors,
-        known_roles=_known_roles(app, config),
-        acting=context.acting,
+        authority,
+        sender,
         changed=lookup.forget,
-        sender=app,
+        schema_of=schema_of,
+    )
+    role_service = RoleService(
+        config,
+        database,
+        authority,
+        sender,
+        schema_of=schema_of,
+        resources=lambda: {*resources(), *guarded_views.resources_of_views(app)},
+        changed=lookup.forget_all,
+        of_environment=lambda name: context.app_state(app).environment(name).roles,
     )
     authenticator = Authenticator(config, lookup, hasher, service.rehash)
-    return Environment(config, database, lookup, authenticator, service, audit)
+    explainer = Explainer(service, deciding or roles, roles, database)
+    return Environment(
+        config, database, lookup, authenticator, deciding or roles, service, role_service, explainer, audit, remote
+    )
+
+
+def _remote(config: Config) -> AuthZenPermissions | None:
+    """The decision point of the settings."""
+    if config.permissions_url is None:
+        return None
+    return AuthZenPermissions(
+        config.permissions_url, timeout=config.permissions_timeout, token=config.permissions_token
+    )
 
 
 def _database(app: Flask, host: _Host, config: Config, metadata: MetaData | None) -> Database:
@@ -198,10 +353,6 @@ def _database(app: Flask, host: _Host, config: Config, metadata: MetaData | None
     target = metadata if metadata is not None else host.metadata(config.bind_key)
     schema = None if target is None else target.schema
     return Database(lambda: host.engine(config.bind_key), schema=schema, host_is_writing=host.is_writing)
-
-
-def _known_roles(app: Flask, config: Config) -> Callable[[], Collection[str]]:
-    return lambda: {*config.roles, *authorization.roles_of_views(app)}
 
 
 def spool_directory(app: Flask, config: Config, database: Database) -> Path:

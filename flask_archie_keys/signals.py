@@ -28,3 +28,9 @@ key_enabled: Signal = _signals.signal("archie-key-enabled")
 
 key_deleted: Signal = _signals.signal("archie-key-deleted")
 """A key was deleted. Arguments: ``key``, ``actor``."""
+
+role_saved: Signal = _signals.signal("archie-role-saved")
+"""A role was saved. Arguments: ``role``, a :class:`~flask_archie_keys.Role`, and ``actor``."""
+
+role_deleted: Signal = _signals.signal("archie-role-deleted")
+"""A role was deleted. Arguments: ``name``, ``actor``."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from flask_sqlalchemy.model import Model
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from flask_archie_keys import ArchieKeys, current_api_key, require_api_key
+from flask_archie_keys.domain.permissions import Grant, Role
+from flask_archie_keys.domain.principals import Principal
+from flask_archie_keys.domain.records import Key
+from flask_archie_keys.services.explain import principal_of
 
 from .support.postgres import Missing, PostgresServer
 
@@ -36,6 +41,17 @@ class Host:
         with self.app.app_context():
             return self.keys.service.create(name=name, roles=roles, **kwargs)
 
+    def save(self, name: str, *grants: Grant | dict[str, object], **kwargs: Any) -> Role:
+        """Save a role, as the system."""
+        with self.app.app_context():
+            return self.keys.roles.save(name, grants=grants, **kwargs)
+
+    @contextmanager
+    def acting(self, who: Key | Principal) -> Iterator[None]:
+        """A block in which a key or a user acts."""
+        with self.app.app_context(), self.keys.act_as(who if isinstance(who, Principal) else principal_of(who)):
+            yield
+
     def get(self, path: str, secret: str | None = None, **kwargs: Any) -> Any:
         headers = dict(kwargs.pop("headers", {}))
         if secret is not None:
@@ -46,6 +62,11 @@ class Host:
         """Request events, oldest first."""
         with self.app.app_context():
             return [e for e in reversed(self.keys.audit.find(limit=200, **filters).items) if e.kind == "request"]
+
+    def changes(self, **filters: Any) -> list[Any]:
+        """Events of changes, oldest first."""
+        with self.app.app_context():
+            return [e for e in reversed(self.keys.audit.find(limit=200, **filters).items) if e.kind != "request"]
 
     def sql(self, statement: str) -> list[Any]:
         """Run a statement on the host's engine, as a database administrator would."""

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import ast
-import configparser
-import dataclasses
 import importlib
 import importlib.util
-import inspect
 import json
 import os
 import re
@@ -16,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import click
@@ -26,12 +22,11 @@ from flask import Flask
 from flask.cli import FlaskGroup
 
 import flask_archie_keys
-from flask_archie_keys import AuditEvent, ServiceError, key_rotated, signals
+from flask_archie_keys import ServiceError, key_rotated, signals
 from flask_archie_keys._version import __version__
-from flask_archie_keys.audit import event
-from flask_archie_keys.audit.log import AuditLog
 from flask_archie_keys.config import AuditConfig, Config, settings
-from flask_archie_keys.faces.cli import keys_command
+from flask_archie_keys.domain import role_rules
+from flask_archie_keys.faces.cli import keys_command, role_files
 from flask_archie_keys.faces.cli.doctor import describe
 
 from .docs.blocks import (
@@ -43,7 +38,6 @@ from .docs.blocks import (
     ROOT,
     Block,
     blocks_of,
-    first_column,
     in_language,
     text_of,
     words,
@@ -60,9 +54,22 @@ def test_json_is_json(block: Block) -> None:
     assert json.loads(block.text)
 
 
+@pytest.mark.parametrize("block", in_language("toml"))
+def test_toml_is_a_file_of_roles(block: Block) -> None:
+    """Of the form that ``roles save`` reads, with grants that roles may have."""
+    for name, role in role_files.read(block.text, "roles.toml").items():
+        assert role_rules.name(name)
+        assert role_rules.grants(role["grants"])
+
+
+def test_the_two_forms_of_a_file_of_roles() -> None:
+    (toml,), (json_,) = ([b for b in blocks_of(DOCS / "cli.rst") if b.language == form] for form in ("toml", "json"))
+    assert role_files.read(toml.text, "roles.toml") == role_files.read(json_.text, "roles.json")
+
+
 def test_the_blocks_are_found() -> None:
     """The checks of blocks are worth something only if they see them."""
-    assert {block.language for block in BLOCKS} == {"console", "json", "python", "sh", "text"}
+    assert {block.language for block in BLOCKS} == {"console", "json", "python", "sh", "text", "toml"}
     assert len(in_language("python")) >= 20
     assert not [b for b in BLOCKS if b.language == "python" and not b.text.strip()]
 
@@ -231,11 +238,29 @@ def test_signals_are_documented(site: Site) -> None:
     for name in names:
         assert f"flask_archie_keys.{name}" in site.pages["signals.html"].ids
     assert "key (the old one), successor (the new one), actor" in site.pages["signals.html"].text
+    assert "Arguments: name, actor." in site.pages["signals.html"].text
 
 
 def test_the_checks_of_the_doctor_are_documented(site: Site) -> None:
     for name, question in describe():
         assert f"{name}: {question}" in site.pages["cli.html"].text
+
+
+def test_every_way_that_the_guards_tests_try_is_in_the_leak_table(site: Site) -> None:
+    guarded = pytest.importorskip("tests.store.guard.cases", exc_type=flask_archie_keys.ConfigurationError)
+    text = " ".join(site.pages["leaks.html"].text.split())
+    lines = list(guarded.table())
+    assert len(lines) > 100
+    legend = first_column_words("leaks")
+    for group, tried, outcome, said in lines:
+        assert f"{group[0].upper()}{group[1:]}" in text
+        assert " ".join(f"{tried} {outcome} {said}".split()) in text
+        assert outcome in legend
+
+
+def first_column_words(page: str) -> list[str]:
+    """The first column of a page's tables, where it is not in literals."""
+    return re.findall(r"^   \* - ([a-z ]+)$", (DOCS / f"{page}.rst").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def test_changes_are_a_page(site: Site) -> None:
@@ -244,74 +269,6 @@ def test_changes_are_a_page(site: Site) -> None:
     shown = " ".join(site.pages["changes.html"].text.split())
     for line in text.splitlines()[2:]:
         assert " ".join(line.removeprefix("## ").removeprefix("- ").replace("`", "").split()) in shown
-
-
-# -- the audit log
-
-
-def reasons_in_the_code() -> set[str]:
-    """Every reason that an error, a denial or a refusal is made with."""
-    found: set[Any] = set()
-    for path in Path(flask_archie_keys.__file__).parent.glob("**/*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call):
-                found |= {
-                    k.value.value for k in node.keywords if k.arg == "reason" and isinstance(k.value, ast.Constant)
-                }
-                name = node.func.id if isinstance(node.func, ast.Name) else ""
-                if name in ("Refusal", "Denied") and isinstance(node.args[0], ast.Constant):
-                    found.add(node.args[0].value)
-            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "reason":
-                found.add(node.value.value if isinstance(node.value, ast.Constant) else None)
-    return found - {None}
-
-
-def test_audit_reasons_are_documented() -> None:
-    in_code = reasons_in_the_code()
-    assert {"wrong_secret", "missing_role", "network", "invalid_request"} <= in_code  # each way of naming one is seen
-    assert set(first_column("audit", "Reasons")) == in_code
-
-
-def test_audit_fields_are_documented() -> None:
-    assert first_column("audit", "Fields") == [
-        "id",
-        "occurred_at",
-        *("project", "environment", "kind", "key_id", "actor", "outcome", "reason", "method", "route", "path"),
-        *("status", "duration_ms", "remote_address", "user_agent", "request_id"),
-        *("count", "truncated", "streamed", "details"),
-    ]
-    assert set(first_column("audit", "Fields")) == {field.name for field in dataclasses.fields(AuditEvent)}
-
-
-def test_kinds_of_changes_are_documented() -> None:
-    source = (Path(flask_archie_keys.__file__).parent / "services" / "keys.py").read_text(encoding="utf-8")
-    in_code = set(re.findall(r'"(key\.[a-z_]+)"', source))
-    assert len(in_code) >= 9
-    assert set(re.findall(r"``(key\.[a-z_]+)``", text_of("audit"))) == in_code
-
-
-def test_filters_of_the_audit_log_are_documented() -> None:
-    filters = set(inspect.signature(AuditLog.find).parameters) - {"self", "limit", "cursor"}
-    reading = text_of("audit").partition("Reading -------")[2].partition("Pass ``next_cursor``")[0]
-    assert {name for name in filters if f"``{name}" not in reading} == set()
-    assert {f"--{name}" for name in filters} <= {name for p in COMMANDS[("audit",)].params for name in p.opts}
-
-
-def test_members_of_spool_lines_are_documented() -> None:
-    request = event.Request("GET", "/r", "/p" * 5000, "::1", "agent", "id")
-    facts = {"key_id": "k", "outcome": "refused", "reason": "r", "status": 401, "duration_us": 1, "count": 2}
-    first = event.first_line("1", "refused", 1, event.head("p", "e"), request, **facts)  # type: ignore[arg-type]
-    last = event.completed_line("1", 200, 5, outcome="denied", reason="r", streamed=True)
-    text = text_of("audit")
-    members = set(json.loads(first)) | set(json.loads(last))
-    assert {"truncated", "streamed", "count", "duration_us"} <= members
-    for member in members:
-        assert f"``{member}``" in text or f'"{member}":' in text, member
-
-
-def test_the_spool_lines_of_the_page_are_spool_lines() -> None:
-    lines = [b.text for b in blocks_of(DOCS / "audit.rst") if b.language == "json"]
-    assert [event.parse(line.encode())["phase"] for line in lines] == ["received", "completed"]
 
 
 # -- the command line
@@ -353,7 +310,9 @@ def command_of(line: list[str]) -> tuple[click.Command, list[str]]:
 @pytest.mark.parametrize(
     "line", [pytest.param(line, id=f"{block.path.name}: {' '.join(line)}") for block, line in CONSOLE]
 )
-def test_lines_of_the_pages_are_understood(line: list[str]) -> None:
+def test_lines_of_the_pages_are_understood(line: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "roles.toml").touch()
+    monkeypatch.chdir(tmp_path)
     command, arguments = command_of(line)
     command.make_context(line[0], list(arguments)).close()
 
@@ -361,6 +320,7 @@ def test_lines_of_the_pages_are_understood(line: list[str]) -> None:
 def test_the_lines_of_the_pages_are_found() -> None:
     shown = {line[0] for _, line in CONSOLE}
     assert {"create", "rotate", "traffic", "delete", "audit", "doctor", "init-db", "drain", "show", "list"} <= shown
+    assert {line[1] for _, line in CONSOLE if line[0] == "roles"} == {"list", "save", "copy"}
 
 
 def test_commands_within_sentences_are_there() -> None:
@@ -368,52 +328,10 @@ def test_commands_within_sentences_are_there() -> None:
     for path in (*PAGES, README):
         text = " ".join(path.read_text(encoding="utf-8").split())
         for line in re.findall(r"`flask (?:--app shop )?keys ([^`…]+)`", text):
+            if isinstance(keys_command.commands[words(line)[0]], click.Group) and len(words(line)) == 1:
+                continue
             command, arguments = command_of(words(line))
             options = {name for parameter in command.params for name in parameter.opts}
             assert {word for word in arguments if word.startswith("--")} <= options, f"{path.name}: {line}"
             found += 1
     assert found > 20
-
-
-# -- the README
-
-
-SET_UP = "python3 -m venv .venv && .venv/bin/python -m pip install '.[example]' && .venv/bin/python -m example_app"
-RUN_TESTS = "python3 -m venv .venv && .venv/bin/python -m pip install -e '.[dev]' && .venv/bin/python -m pytest"
-
-
-def test_the_readme_has_the_two_commands_once_each() -> None:
-    text = README.read_text(encoding="utf-8")
-    for command in (SET_UP, RUN_TESTS):
-        assert text.count(command) == 1
-        assert text.count(f"```sh\n{command}\n```\n") == 1
-    assert text.count("<!-- test command -->") == 1
-    assert f"<!-- test command -->\n```sh\n{RUN_TESTS}\n```\n" in text
-
-
-def test_the_extras_of_the_commands_are_there() -> None:
-    extras = set(_setup()["options.extras_require"])
-    assert set(re.findall(r"\.\[(\w+)\]", README.read_text(encoding="utf-8"))) == {"example", "dev"} <= extras
-
-
-def _setup() -> configparser.ConfigParser:
-    found = configparser.ConfigParser(interpolation=None)
-    found.read(ROOT / "setup.cfg", encoding="utf-8")
-    return found
-
-
-def test_every_dependency_has_its_reason() -> None:
-    """The page and ``setup.cfg`` name the same packages, each in its part."""
-    setup = _setup()
-    wanted = {("", name) for name in _requirements(setup["options"]["install_requires"])}
-    for extra, requirements in setup["options.extras_require"].items():
-        wanted |= {(extra, name) for name in _requirements(requirements)}
-    given = {("", name) for name in first_column("dependencies", "Always")}
-    text = (DOCS / "dependencies.rst").read_text(encoding="utf-8")
-    given |= set(re.findall(r"^   \* - ``(\S+)``\n     - ``(\S+)``\n     - \w", text, re.MULTILINE))
-    assert given == wanted
-
-
-def _requirements(text: str) -> list[str]:
-    lines = [line.strip() for line in text.splitlines()]
-    return [re.split(r"[\[ <>=]", line)[0] for line in lines if line and not line.startswith(("#", "%"))]

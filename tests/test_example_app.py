@@ -33,13 +33,17 @@ from example_app.administrators import ensure_administrator
 from example_app.config import SECRETS_FILE
 from example_app.database import close, create_tables
 from example_app.extensions import db, keys
-from example_app.models import Order, Project, utcnow
+from example_app.models import STATUSES, Customer, Order, Project, utcnow
 from example_app.orders import change_order, find_order
+from example_app.roles import DECLARED, ensure_roles
 from example_app.seed import seed
 from example_app.server import PortBusy, listen, served_in_background
+from flask_archie_keys import Grant, NobodyActs, Principal
+
+from .support.postgres import PostgresServer
 
 ROOT = Path(__file__).parent.parent
-ENVIRONMENT_VARIABLES = ("DATABASE_URL", "SECRET_KEY", "ARCHIE_KEYS_PEPPERS", "FLASK_APP")
+ENVIRONMENT_VARIABLES = ("DATABASE_URL", "SECRET_KEY", "ARCHIE_KEYS_PEPPERS", "ARCHIE_KEYS_ROW_SECURITY", "FLASK_APP")
 
 
 class Seeded(NamedTuple):
@@ -80,6 +84,7 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Seeded:
     app = create_app({"SQLALCHEMY_DATABASE_URI": None}, instance_path=folder)
     with app.app_context():
         create_tables()
+        ensure_roles()
         seed()
         password = ensure_administrator()
     close(app)
@@ -100,11 +105,18 @@ def client(app: Flask) -> FlaskClient:
     return app.test_client()
 
 
-def secret_with(app: Flask, *roles: str, environment: str = "master") -> str:
-    """Make a key with these roles."""
+def secret_with(app: Flask, *roles: str, environment: str = "master", **context: str) -> str:
+    """Make a key with these roles and this context."""
     with app.app_context():
         service = keys.for_environment(environment).service
-        return service.create(name="test", roles=roles).secret
+        return service.create(name="test", roles=roles, context=context).secret
+
+
+@contextmanager
+def everything(app: Flask) -> Iterator[None]:
+    """The database as it is, whoever may see what."""
+    with app.app_context(), keys.unrestricted("a test"):
+        yield
 
 
 @pytest.fixture
@@ -128,6 +140,7 @@ def editor(app: Flask, client: FlaskClient) -> Api:
         ("GET", "/api/orders"),
         ("GET", "/api/orders/ORD-10001"),
         ("GET", "/api/orders.csv"),
+        ("GET", "/api/orders/totals"),
         ("POST", "/api/orders"),
         ("PATCH", "/api/orders/ORD-10001"),
     ],
@@ -186,6 +199,272 @@ def test_what_a_key_did_is_in_the_audit(app: Flask, editor: Api) -> None:
     assert seen == {("GET", path, route, 200), ("PATCH", path, route, 409)}
 
 
+# The API: whose orders
+
+
+@pytest.fixture
+def northwind(app: Flask, client: FlaskClient) -> Api:
+    return Api(client, secret_with(app, "customer_orders", customer="Northwind Tools"))
+
+
+@pytest.fixture
+def blue_fir(app: Flask, client: FlaskClient) -> Api:
+    return Api(client, secret_with(app, "customer_orders", customer="Blue Fir Outfitters"))
+
+
+@pytest.fixture
+def clerk(app: Flask, client: FlaskClient) -> Api:
+    return Api(client, secret_with(app, "regional_clerk", region="us"))
+
+
+def matching(app: Flask, *conditions: Any) -> list[str]:
+    """The numbers of the orders of the environment ``master`` for which this holds, newest first."""
+    query = select(Order.number).join(Order.customer).where(Order.environment == "master", *conditions)
+    with everything(app):
+        return list(db.session.scalars(query.order_by(Order.placed_at.desc(), Order.id.desc())))
+
+
+def numbers_in(response: TestResponse) -> list[str]:
+    """The numbers of the orders that were listed."""
+    assert response.status_code == 200
+    return [order["number"] for order in response.json["orders"]]
+
+
+def told(response: TestResponse) -> tuple[int, bytes, list[tuple[str, str]]]:
+    """All that a client learns from a response."""
+    return response.status_code, response.data, [header for header in response.headers if header[0] != "Date"]
+
+
+def test_keys_of_two_customers_see_different_orders(app: Flask, northwind: Api, blue_fir: Api) -> None:
+    path = "/api/orders?per_page=100&archived=false"
+    mine, theirs = numbers_in(northwind("GET", path)), numbers_in(blue_fir("GET", path))
+    current = Order.archived_at.is_(None)
+    assert mine == matching(app, current, Customer.name == "Northwind Tools") != []
+    assert theirs == matching(app, current, Customer.name == "Blue Fir Outfitters") != []
+    assert set(mine).isdisjoint(theirs)
+    for number in mine:
+        order = northwind("GET", f"/api/orders/{number}").json["order"]
+        assert order["customer"]["name"] == "Northwind Tools"
+        assert blue_fir("GET", f"/api/orders/{number}").status_code == 404
+
+
+def test_counts_and_pages_are_those_of_the_visible_orders(app: Flask, northwind: Api) -> None:
+    mine = matching(app, Order.archived_at.is_(None), Customer.name == "Northwind Tools")
+    page = northwind("GET", "/api/orders?per_page=4&page=2")
+    assert numbers_in(page) == mine[4:8]
+    pages = -(-len(mine) // 4)
+    assert page.json["pagination"] == {"page": 2, "per_page": 4, "pages": pages, "total": len(mine)}
+    assert numbers_in(northwind("GET", f"/api/orders?per_page=4&page={pages + 1}")) == []
+
+
+@pytest.mark.parametrize("role", ["viewer", "customer_orders"])
+def test_totals_are_added_up_from_the_visible_orders(app: Flask, client: FlaskClient, role: str) -> None:
+    api = Api(client, secret_with(app, role, customer="Northwind Tools"))
+    rows = [row for page in (1, 2) for row in api("GET", f"/api/orders?per_page=100&page={page}").json["orders"]]
+    expected: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        total = expected.setdefault(row["status"], {"orders": 0, "amount": Decimal()})
+        total["orders"] += 1
+        total["amount"] += Decimal(row["amount"])
+    totals = {status: total | {"amount": str(total["amount"])} for status, total in expected.items()}
+    assert api("GET", "/api/orders/totals").json == {"totals": totals}
+    assert api("GET", "/api/orders/totals?x=1").status_code == 400
+
+
+def test_the_export_holds_the_visible_orders(app: Flask, northwind: Api) -> None:
+    rows = list(csv.DictReader(io.StringIO(northwind("GET", "/api/orders.csv").text)))
+    mine = matching(app, Order.archived_at.is_(None), Customer.name == "Northwind Tools")
+    assert {row["number"] for row in rows} == set(mine)
+    assert {row["customer"] for row in rows} == {"Northwind Tools"}
+
+
+def test_projects_are_those_of_the_customer(northwind: Api, blue_fir: Api) -> None:
+    mine, theirs = (api("GET", "/api/projects").json for api in (northwind, blue_fir))
+    assert {project["customer"]["name"] for project in mine["projects"]} == {"Northwind Tools"}
+    assert len(mine["projects"]) == mine["pagination"]["total"] < 30
+    hidden = northwind("GET", f"/api/projects/{theirs['projects'][0]['id']}")
+    assert told(hidden) == told(northwind("GET", "/api/projects/9999"))
+    assert hidden.status_code == 404
+
+
+def test_a_hidden_order_is_answered_like_one_that_never_was(app: Flask, clerk: Api) -> None:
+    hidden = f"/api/orders/{matching(app, Order.region == 'eu')[0]}"
+    for method, options in [
+        ("GET", {}),
+        ("PATCH", {"json": {"note": "x"}}),
+        ("PATCH", {"json": {"status": "lost"}}),
+        ("PATCH", {"data": b"{"}),
+    ]:
+        never = told(clerk(method, "/api/orders/ORD-99999", **options))
+        assert told(clerk(method, hidden, **options)) == never
+        assert never[:2] == (404, b'{"error":{"code":"not_found","message":"There is no such order."}}\n')
+
+
+def test_a_project_in_the_query_tells_nothing_of_others(northwind: Api, blue_fir: Api) -> None:
+    theirs = blue_fir("GET", "/api/projects").json["projects"][0]["id"]
+    assert told(northwind("GET", f"/api/orders?project={theirs}")) == told(northwind("GET", "/api/orders?project=9999"))
+
+
+def test_a_customer_places_orders_for_its_own_projects(app: Flask, northwind: Api, blue_fir: Api) -> None:
+    mine, theirs = (api("GET", "/api/projects").json["projects"][0]["id"] for api in (northwind, blue_fir))
+    placed = northwind("POST", "/api/orders", json={"project": mine, "amount": "5.00"})
+    assert (placed.status_code, placed.json["order"]["customer"]["name"]) == (201, "Northwind Tools")
+    assert northwind("GET", placed.headers["Location"]).json == placed.json
+    assert blue_fir("GET", placed.headers["Location"]).status_code == 404
+    refused = northwind("POST", "/api/orders", json={"project": theirs, "amount": "5.00"})
+    assert refused.status_code == 422
+    assert told(refused) == told(northwind("POST", "/api/orders", json={"project": 9999, "amount": "5.00"}))
+    assert matching(app, Order.number > "ORD-10240") == ["ORD-10241"]
+
+
+def test_what_is_not_granted_is_refused(northwind: Api) -> None:
+    refused = northwind("PATCH", "/api/orders/ORD-10240", json={"note": "x"})
+    assert (refused.status_code, refused.mimetype) == (403, "application/problem+json")
+    assert refused.headers["WWW-Authenticate"].endswith('error="insufficient_scope", scope="orders:update"')
+
+
+def test_an_order_outside_the_filter_is_not_written(app: Flask, client: FlaskClient, blue_fir: Api) -> None:
+    secret = secret_with(app, "viewer", "customer_orders", customer="Northwind Tools")
+    both = Api(client, secret)  # reads everything, places orders of one customer
+    theirs = blue_fir("GET", "/api/projects").json["projects"][0]["id"]
+    assert both("GET", f"/api/projects/{theirs}").status_code == 200
+    refused = both("POST", "/api/orders", json={"project": theirs, "amount": "5.00"})
+    assert (refused.status_code, refused.mimetype) == (403, "application/problem+json")
+    assert refused.headers["WWW-Authenticate"].endswith('scope="orders:write"')
+    assert matching(app, Order.number > "ORD-10240") == []
+    mine = matching(app, Customer.name == "Northwind Tools")[0]
+    project = both("GET", f"/api/orders/{mine}").json["order"]["project"]["id"]
+    placed = both("POST", "/api/orders", json={"project": project, "amount": "5.00"})
+    assert placed.json["order"]["number"] == "ORD-10241"  # none was lost
+
+
+def test_a_clerk_changes_the_orders_of_its_region(app: Flask, clerk: Api) -> None:
+    numbers = matching(app, Order.region == "us", Order.archived_at.is_(None), Order.status == "open")
+    assert clerk("PATCH", f"/api/orders/{numbers[0]}", json={"status": "shipped"}).status_code == 200
+    listed = clerk("GET", "/api/orders?per_page=100").json["orders"]
+    assert {order["region"] for order in listed} == {order["customer"]["region"] for order in listed} == {"us"}
+    projects = clerk("GET", "/api/projects?per_page=100").json["projects"]
+    assert {project["customer"]["region"] for project in projects} == {"us"}
+
+
+def test_a_clerk_moves_no_order_out_of_its_filter(app: Flask, clerk: Api, editor: Api) -> None:
+    here = (Order.region == "us", Order.status == "delivered")
+    archived = matching(app, *here, Order.archived_at.is_not(None))[0]
+    current = matching(app, *here, Order.archived_at.is_(None))[0]
+    for number, changes in [(archived, {"note": "x"}), (archived, {"archived": False}), (current, {"archived": True})]:
+        before = editor("GET", f"/api/orders/{number}").json
+        assert clerk("GET", f"/api/orders/{number}").json == before
+        refused = clerk("PATCH", f"/api/orders/{number}", json=changes)
+        assert (refused.status_code, refused.json["type"]) == (403, "/errors/forbidden")
+        assert refused.headers["WWW-Authenticate"].endswith('scope="orders:update"')
+        assert editor("GET", f"/api/orders/{number}").json == before
+    assert clerk("PATCH", f"/api/orders/{current}", json={"note": "x"}).status_code == 200
+
+
+def test_an_order_stays_visible_when_its_customer_moves_away(app: Flask, clerk: Api) -> None:
+    number = matching(app, Customer.name == "Blue Fir Outfitters", Order.archived_at.is_(None))[0]
+    project = clerk("GET", f"/api/orders/{number}").json["order"]["project"]["id"]
+    with everything(app):
+        db.session.execute(update(Customer).where(Customer.name == "Blue Fir Outfitters").values(region="apac"))
+        db.session.commit()
+    order = clerk("GET", f"/api/orders/{number}").json["order"]
+    assert (order["region"], order["customer"], order["project"]) == ("us", None, None)
+    rows = csv.DictReader(io.StringIO(clerk("GET", "/api/orders.csv").text))
+    assert [(row["customer"], row["project"]) for row in rows if row["number"] == number] == [("", "")]
+    refused = clerk("POST", "/api/orders", json={"project": project, "amount": "1.00"})
+    assert refused.status_code == 422
+
+
+def test_a_project_whose_customer_is_hidden_takes_no_orders(app: Flask, client: FlaskClient) -> None:
+    with app.app_context():
+        grants = [Grant("orders", read=True, write=True), Grant("projects", read=True)]
+        keys.roles.save("planner", grants=[*grants, Grant("customers", read=True, filter="region = 'apac'")])
+    planner = Api(client, secret_with(app, "planner"))
+    assert planner("GET", "/api/projects/1").json["project"]["customer"] is None
+    refused = planner("POST", "/api/orders", json={"project": 1, "amount": "1.00"})
+    assert [problem["field"] for problem in refused.json["error"]["fields"]] == ["project"]
+
+
+def test_a_customer_of_the_same_name_elsewhere_is_another(app: Flask, client: FlaskClient, northwind: Api) -> None:
+    secret = secret_with(app, "customer_orders", environment="staging", customer="Northwind Tools")
+    staging = Api(client, secret, "staging")
+    ours, theirs = (api("GET", "/api/orders?per_page=100").json["orders"] for api in (northwind, staging))
+    assert {order["customer"]["name"] for order in theirs} == {"Northwind Tools"}
+    assert {order["customer"]["id"] for order in ours}.isdisjoint(order["customer"]["id"] for order in theirs)
+
+
+@pytest.mark.parametrize("role", ["viewer", "editor", "administrator", "customer_orders", "regional_clerk"])
+@pytest.mark.parametrize("model", [Order, Project, Customer])
+def test_roles_keep_the_environments_apart(app: Flask, role: str, model: type[Order | Project | Customer]) -> None:
+    context = {"customer": "Northwind Tools", "region": "eu"}
+    user = Principal.user(1, roles=[role], context=context, environment="staging")
+    with app.app_context(), keys.act_as(user):
+        assert set(db.session.scalars(select(model.environment))) == {"staging"}
+
+
+def test_a_key_needs_what_the_filters_of_its_roles_use(app: Flask) -> None:
+    command = ["keys", "create", "Shop", "--role", "customer_orders"]
+    result = app.test_cli_runner().invoke(args=command)
+    assert result.exit_code != 0
+    assert "the role 'customer_orders' filters orders by $context.customer, which has no value" in result.output
+    made = app.test_cli_runner().invoke(args=[*command, "--context", "customer=Northwind Tools"])
+    assert made.exit_code == 0
+
+
+def test_a_change_of_a_role_holds_at_the_next_request(app: Flask, northwind: Api) -> None:
+    assert northwind("GET", "/api/orders").status_code == 200
+    with app.app_context():
+        grants = keys.roles.get("customer_orders").grants
+        keys.roles.save("customer_orders", grants=grants[1:])
+    assert northwind("GET", "/api/orders").status_code == 403
+    assert northwind("GET", "/api/projects").status_code == 200
+    with app.app_context():
+        keys.roles.delete("customer_orders", take_from_keys=True)
+    assert northwind("GET", "/api/projects").status_code == 403
+
+
+def test_roles_that_were_edited_stay_as_they_are(app: Flask) -> None:
+    with app.app_context():
+        keys.roles.save("customer_orders", grants=[Grant("orders", read=True, filter="status = 'open'")])
+        edited = keys.roles.get("customer_orders")
+        ensure_roles()
+        assert keys.roles.get("customer_orders") == edited
+        for name in ("master", "staging"):
+            known = {role.name: role.source for role in keys.for_environment(name).roles.find()}
+            declared = dict.fromkeys(DECLARED, "settings")
+            assert known == declared | {"customer_orders": "saved", "regional_clerk": "saved"}
+            assert keys.for_environment(name).roles.wrong() == {}
+
+
+def test_the_audit_tells_by_which_filter_a_key_was_let_in(app: Flask, northwind: Api) -> None:
+    northwind("GET", "/api/orders/totals")
+    northwind("PATCH", "/api/orders/ORD-10240")
+    with app.app_context():
+        refused, allowed = [event for event in keys.audit.find() if event.kind == "request"]
+    filters = {made["resource"]: made["filter"] for made in allowed.details["permissions"]}
+    assert filters == {  # the filter on orders asks for customers, which have one of their own
+        "orders": "environment = $environment AND customer.name = $context.customer",
+        "customers": "environment = $environment AND name = $context.customer",
+    }
+    assert (refused.reason, refused.details["permissions"][0]["decision"]) == ("missing_grant", "denied")
+
+
+def test_explain_shows_the_condition_as_it_stands_in_a_query(app: Flask) -> None:
+    key_id = secret_with(app, "customer_orders", customer="Northwind Tools").split("_")[1]
+    shown = app.test_cli_runner().invoke(args=["keys", "explain", key_id, "--resource", "orders", "--action", "read"])
+    assert shown.exit_code == 0
+    assert "environment = 'master' AND customer.name = 'Northwind Tools'" in shown.output
+    assert "FROM customers AS customers_1 WHERE orders.customer_id = customers_1.id AND" in shown.output
+
+
+def test_rows_are_out_of_reach_where_nobody_acts(app: Flask) -> None:
+    with app.app_context():
+        with pytest.raises(NobodyActs, match="orders"):
+            find_order("master", "ORD-10240")
+        with pytest.raises(NobodyActs, match="orders"):
+            db.session.execute(text("SELECT count(*) FROM orders"))
+
+
 # The API: projects
 
 
@@ -228,7 +507,7 @@ def test_orders_are_filtered(app: Flask, viewer: Api) -> None:
 
     def expected(*conditions: Any) -> set[str]:
         query = select(Order.number).where(Order.environment == "master", *conditions)
-        with app.app_context():
+        with everything(app):
             return set(db.session.scalars(query))
 
     current = Order.archived_at.is_(None)
@@ -336,7 +615,7 @@ def test_a_bad_order_is_refused_by_field(app: Flask, editor: Api, content: dict[
     response = editor("POST", "/api/orders", data=body, content_type="application/json")
     assert response.status_code == 422
     assert [problem["field"] for problem in response.json["error"]["fields"]] == [field]
-    with app.app_context():
+    with everything(app):
         newest = select(func.max(Order.number)).where(Order.environment == "master")
         assert db.session.scalar(newest) == "ORD-10240"
 
@@ -366,7 +645,7 @@ def test_a_body_that_is_not_a_json_object_is_refused(editor: Api, body: bytes, c
 
 
 def test_an_archived_project_takes_no_orders(app: Flask, editor: Api) -> None:
-    with app.app_context():
+    with everything(app):
         db.session.execute(update(Project).where(Project.id == 1).values(archived_at=utcnow()))
         db.session.commit()
     response = editor("POST", "/api/orders", json={"project": 1, "amount": "1.00"})
@@ -412,7 +691,7 @@ def test_a_bad_change_is_refused_by_field(editor: Api, changes: dict[str, Any]) 
 
 
 def test_of_two_changes_at_the_same_time_one_is_refused(app: Flask) -> None:
-    with app.app_context():
+    with everything(app):
         order = find_order("master", "ORD-10240")
         assert order is not None
         with app.app_context():
@@ -447,7 +726,7 @@ def test_a_wrong_method_is_answered_in_json(editor: Api) -> None:
 
 def test_a_failure_of_ours_is_told_without_details(app: Flask, editor: Api, browser: FlaskClient) -> None:
     app.testing = False
-    with app.app_context():
+    with everything(app):
         db.session.execute(text("ALTER TABLE orders RENAME TO lost"))
         db.session.commit()
     answer = editor("GET", "/api/orders")
@@ -463,7 +742,7 @@ def test_a_failure_of_ours_is_told_without_details(app: Flask, editor: Api, brow
 
 
 def test_the_export_holds_every_order(app: Flask, viewer: Api) -> None:
-    with app.app_context():
+    with everything(app):
         template = db.session.scalars(select(Order).limit(1)).one()
         for number in range(20_000, 20_450):
             db.session.add(copy_of(template, f"ORD-{number}"))
@@ -534,7 +813,7 @@ def test_a_form_sent_without_a_login_does_nothing(app: Flask, client: FlaskClien
     token = csrf_token(client.get("/login"))
     response = client.post(path, data={"csrf_token": token, "status": "cancelled"})
     assert (response.status_code, response.headers["Location"]) == (302, "/login")
-    with app.app_context():
+    with everything(app):
         order = find_order("master", "ORD-10240")
         assert order is not None
         assert order.status == "open"
@@ -620,6 +899,33 @@ def test_an_order_is_moved_on_its_page(browser: FlaskClient) -> None:
     assert browser.post(path, data={"csrf_token": token, "status": "x"}).status_code == 400
 
 
+def test_pages_offer_what_the_administrators_role_grants(seeded: Seeded, tmp_path: Path) -> None:
+    shutil.copytree(seeded.folder, tmp_path / "instance")
+    reads = [Grant(resource, read=True) for resource in ("orders", "projects", "customers")]
+    roles = DECLARED | {"administrator": {"grants": reads}}
+    with created(tmp_path / "instance", {"TESTING": True, "ARCHIE_KEYS_ROLES": roles}) as app:
+        browser = app.test_client()
+        log_in(browser, seeded.password)
+        page = browser.get("/orders/ORD-10240")
+        assert page.status_code == 200
+        assert "Mark as" not in page.text
+        form = {"csrf_token": csrf_token(page), "status": "shipped"}
+        refused = browser.post("/orders/ORD-10240", data=form)
+        assert (refused.status_code, refused.mimetype) == (403, "text/html")
+        assert "You may not do that." in refused.text
+
+
+def test_the_overview_counts_the_orders_of_the_environment(app: Flask, browser: FlaskClient) -> None:
+    shown = browser.get("/").text
+    tiles = {status: int(count) for count, status in re.findall(r"<strong>(\d+)</strong> (\w+)", shown)}
+    assert list(tiles) == list(STATUSES)
+    for status, count in tiles.items():
+        assert count == len(matching(app, Order.status == status, Order.archived_at.is_(None)))
+    with everything(app):
+        worth = select(func.sum(Order.amount)).where(Order.environment == "master", Order.status.in_(["open", "held"]))
+        assert f"worth {db.session.scalar(worth):,.2f}" in shown
+
+
 def test_what_clients_wrote_is_shown_as_text(editor: Api, browser: FlaskClient) -> None:
     note = "<script>alert(1)</script>"
     placed = editor("POST", "/api/orders", json={"project": 1, "amount": "1", "note": note})
@@ -693,10 +999,12 @@ def test_the_process_environment_wins_over_the_defaults(tmp_path: Path, monkeypa
     monkeypatch.setenv("SECRET_KEY", "from the environment")
     monkeypatch.setenv("ARCHIE_KEYS_PEPPERS", "older pepper of some length, newer pepper of some length")
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/elsewhere.sqlite")
+    monkeypatch.setenv("ARCHIE_KEYS_ROW_SECURITY", "0")
     app = create_app()
     close(app)
     assert app.instance_path == str(tmp_path / "instance")
     assert app.config["SECRET_KEY"] == "from the environment"
+    assert app.config["ARCHIE_KEYS_ROW_SECURITY"] is False
     assert app.config["ARCHIE_KEYS_PEPPERS"] == [
         "older pepper of some length",
         "newer pepper of some length",
@@ -720,6 +1028,39 @@ def test_the_database_is_set_up_for_several_processes(app: Flask) -> None:
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
 
 
+def test_postgresql_keeps_the_rows_apart_by_itself(
+    postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres_server.new_database()
+    with created(tmp_path / "instance", {"SQLALCHEMY_DATABASE_URI": url}) as owner:
+        run = owner.test_cli_runner().invoke
+        assert run(args=["seed"]).exit_code == 0
+        with owner.app_context(), db.engine.begin() as connection:
+            connection.execute(text("CREATE ROLE order_desk LOGIN"))
+            for leave in ("SELECT, INSERT, UPDATE, DELETE ON ALL TABLES", "USAGE ON ALL SEQUENCES"):
+                connection.execute(text(f"GRANT {leave} IN SCHEMA public TO order_desk"))
+        applied = run(args=["keys", "row-security", "--apply"])
+        assert applied.exit_code == 0, applied.output
+    monkeypatch.setenv("DATABASE_URL", url.replace("postgres@", "order_desk@"))
+    monkeypatch.setenv("ARCHIE_KEYS_ROW_SECURITY", "1")
+    with created(tmp_path / "instance", {"TESTING": True}) as app:
+        client = app.test_client()
+        mine = Api(client, secret_with(app, "customer_orders", customer="Northwind Tools"))
+        theirs = Api(client, secret_with(app, "customer_orders", customer="Blue Fir Outfitters"))
+        seen = [numbers_in(api("GET", "/api/orders?per_page=100")) for api in (mine, theirs)]
+        assert seen[0] == matching(app, Order.archived_at.is_(None), Customer.name == "Northwind Tools") != []
+        assert set(seen[0]).isdisjoint(seen[1])
+        assert mine("GET", f"/api/orders/{seen[1][0]}").status_code == 404
+        project = mine("GET", "/api/projects").json["projects"][0]["id"]
+        order = {"project": project, "amount": "5.00"}
+        assert mine("POST", "/api/orders", json=order).status_code == 201
+        assert theirs("POST", "/api/orders", json=order).status_code == 422
+        with app.app_context(), keys.act_as(Principal.user(1, roles=["viewer"], environment="staging")):
+            cursor = db.session.connection().connection.cursor()  # which this package does not see
+            cursor.execute("SELECT DISTINCT environment FROM orders")
+            assert cursor.fetchall() == [("staging",)]
+
+
 # Commands
 
 
@@ -727,7 +1068,10 @@ def test_seed_fills_an_empty_database_once(tmp_path: Path) -> None:
     with created(tmp_path / "instance") as app:
         run = app.test_cli_runner().invoke
         assert run(args=["seed"]).output == "Added 300 sample orders.\n"
-        assert run(args=["seed"]).output == "There is data already; nothing was changed.\n"
+        assert run(args=["seed"]).output == "There is data already; no orders were added.\n"
+        with app.app_context():
+            reasons = [event.details["reason"] for event in keys.audit.find() if event.kind == "unrestricted"]
+        assert reasons == ["sample data for an empty database"] * 2
 
 
 def test_set_password_prints_one_that_works(app: Flask, client: FlaskClient) -> None:
@@ -763,27 +1107,34 @@ def test_the_demo_plays_a_keys_life_and_leaves_nothing_behind(tmp_path: Path) ->
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    told = [
+    phrases = [
         "1. Make a key",
-        "no key       GET   /api/orders              -> 401",
-        "key          POST  /api/orders              -> 201 ORD-10241, open",
-        "key          PATCH /api/orders/ORD-10241    -> 200 ORD-10241, shipped",
+        "no key              GET   /api/orders              -> 401",
+        "key                 POST  /api/orders              -> 201 ORD-10241, open",
+        "key                 PATCH /api/orders/ORD-10241    -> 200 ORD-10241, shipped",
         "4. Rotate it",
-        "old key      GET   /api/projects/1          -> 200",
-        "new key      GET   /api/projects/1          -> 200",
+        "old key             GET   /api/projects/1          -> 200",
+        "new key             GET   /api/projects/1          -> 200",
         ": not safe to delete",
         ": safe to delete",
         "6. Delete the old key",
-        "old key      GET   /api/projects/1          -> 401",
+        "old key             GET   /api/projects/1          -> 401",
         "7. Read the history",
     ]
     position = 0
-    for phrase in told:
+    for phrase in phrases:
         position = done.stdout.index(phrase, position) + len(phrase)
     old_id, new_id = re.findall(r"^   id      (\w{12})", done.stdout, re.M)
-    history = done.stdout[position:]
+    history, compared = done.stdout[position:].split("8. Give two customers a key each")
     assert old_id in history
     assert new_id in history
+    seen = re.findall(r"^   (\w.*\w) +GET +(\S+) +-> (\d+) (.+)$", compared, re.M)
+    mine, theirs, there, hidden, never = [(status, content) for _, _, status, content in seen]
+    assert mine[0] == theirs[0] == there[0] == "200"
+    assert mine[1] != theirs[1]
+    assert hidden == never == ("404", "There is no such order.")
+    assert "filter   environment = 'master' AND customer.name = 'Northwind Tools'" in compared
+    assert re.search(r"REFUSED +grant +no grant for orders:update", compared)
     assert list(temporary.iterdir()) == []
     assert sorted(path.name for path in folder.iterdir()) == [".gitignore", SECRETS_FILE]
     assert not (tmp_path / "users.sqlite").exists()
@@ -797,6 +1148,7 @@ class Running(NamedTuple):
 
     address: str
     secret: str
+    customers: list[str]
     password: str
     output: str
 
@@ -832,12 +1184,13 @@ def read_announcement(process: subprocess.Popen[str]) -> Running:
             break
     address = re.search(r"^Serving on (http://127\.0\.0\.1:\d+) ", output, re.M)
     curl = re.search(r"^ +curl -H 'Authorization: Bearer (\S+)' '(\S+)/api/orders\?per_page=3'$", output, re.M)
+    customers = re.findall(r"^ +curl -H 'Authorization: Bearer (\S+)' '\S+/api/orders\?per_page=1'$", output, re.M)
     password = re.search(r"^ +password +(.+)$", output, re.M)
     assert address is not None, output
     assert curl is not None, output
     assert password is not None, output
     assert curl.group(2) == address.group(1)
-    return Running(address.group(1), curl.group(1), password.group(1), output)
+    return Running(address.group(1), curl.group(1), customers, password.group(1), output)
 
 
 def send(address: str, secret: str, content: object = None) -> tuple[int, Any]:
@@ -864,6 +1217,9 @@ def test_the_first_command_ends_with_a_key_that_works(tmp_path: Path) -> None:
         assert (status, answer["pagination"]["page"]) == (200, 1)
         status, _ = send(first.address, first.secret, {"project": 1, "amount": "5.00"})
         assert status == 201
+        seen = [send(first.address, secret)[1]["pagination"]["total"] for secret in first.customers]
+        assert len(seen) == len(set(seen)) == 2
+        assert answer["pagination"]["total"] > sum(seen) > 0
         with urllib.request.urlopen(f"{first.address}/", timeout=20) as page:
             assert page.url == f"{first.address}/login?next=/"
     with running(folder) as second:
@@ -871,10 +1227,13 @@ def test_the_first_command_ends_with_a_key_that_works(tmp_path: Path) -> None:
         assert "set-password" in second.password
         assert send(second.address, second.secret)[0] == 200
         assert send(second.address, first.secret)[0] == 401
+        assert [send(second.address, secret)[0] for secret in first.customers] == [401, 401]
     with created(folder) as app, app.app_context():
         alive = [key for key in keys.service.find(q="quickstart") if key.status == "active"]
-        assert len(alive) == 1
-        assert find_order("master", "ORD-10241") is not None
+        names = sorted(key.name for key in alive)
+        assert names == ["quickstart", "quickstart of Blue Fir Outfitters", "quickstart of Northwind Tools"]
+        with keys.unrestricted("a test"):
+            assert find_order("master", "ORD-10241") is not None
 
 
 def test_a_busy_port_is_refused_before_anything_is_made(tmp_path: Path) -> None:

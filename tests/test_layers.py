@@ -15,11 +15,11 @@ FOLDER = Path(__file__).parents[1] / PACKAGE
 TIERS: list[tuple[str, ...]] = [
     ("_version", "signals"),
     ("errors", "domain"),
-    ("config",),
+    ("config", "setting_rules"),
     ("store",),
     ("permissions", "audit", "rate_limits"),
     ("services", "authentication"),
-    ("authorization", "context"),
+    ("authorization", "context", "guarded_views", "rows"),
     ("faces",),
     ("extension",),
     ("__init__",),

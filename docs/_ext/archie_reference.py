@@ -8,6 +8,7 @@
 ``archie-fields``         the names of a record's fields
 ``archie-doctor``         what ``flask keys doctor`` looks at
 ``archie-changes``        ``CHANGES.md``
+``archie-leaks``          every way to hidden rows that the tests of the guard try
 ========================  ====================================================================
 """
 
@@ -16,15 +17,17 @@ from __future__ import annotations
 import dataclasses
 import operator
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import click
+import sqlalchemy
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 
@@ -35,6 +38,8 @@ from flask_archie_keys.faces.cli import keys_command
 from flask_archie_keys.faces.cli.doctor import describe
 
 CHANGES = Path(__file__).parents[2] / "CHANGES.md"
+SQLALCHEMY = tuple(map(int, sqlalchemy.__version__.split(".")[:2]))
+LEFT_OVER = "left over"  # the group that ends the page
 HELP_WIDTH = 78  # the width of --help on a terminal of 80 columns
 
 
@@ -181,8 +186,47 @@ class Changes(Generated):
                 yield "-" * len(text)
 
 
+class Leaks(Generated):
+    """A table for each group of ways to hidden rows, with what comes of them."""
+
+    def rest(self) -> Iterator[str]:
+        if SQLALCHEMY < (2, 1):
+            yield "The tables are made where SQLAlchemy 2.1 is installed, which the guard needs."
+            return
+        groups: dict[str, list[tuple[str, str, str]]] = {}
+        for group, *line in leak_table():
+            groups.setdefault(group, []).append((line[0], line[1], line[2]))
+        for group, lines in sorted(groups.items(), key=lambda item: item[0] == LEFT_OVER):
+            yield from leaks_of(group, lines)
+
+
+def leak_table() -> Iterator[tuple[str, str, str, str]]:
+    """The lines of the tests: group, what is tried, what comes of it, what the error says or what helps."""
+    try:
+        from tests.store.guard.cases import table
+    except ModuleNotFoundError as missing:
+        raise ExtensionError(f"the leak table is made of the tests: pip install -e '.[test]' ({missing})") from missing
+    return table()
+
+
+def leaks_of(group: str, lines: Iterable[tuple[str, str, str]]) -> Iterator[str]:
+    """One group, as a section with a table."""
+    title = escaped(group[0].upper() + group[1:])
+    yield from (title, "-" * len(title), "", ".. list-table::", "   :header-rows: 1", "   :widths: 50 14 36", "")
+    for tried, outcome, said in [("Way", "Outcome", "Says, or helps"), *lines]:
+        yield f"   * - {escaped(tried)}"
+        yield f"     - {escaped(outcome)}"
+        yield f"     - {escaped(said)}"
+    yield ""
+
+
+def escaped(text: str) -> str:
+    """A text without a meaning to reST."""
+    return re.sub(r"([\\*`|_])", r"\\\1", text)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
-    for directive in (Settings, Commands, Errors, Signals, Fields, Doctor, Changes):
+    for directive in (Settings, Commands, Errors, Signals, Fields, Doctor, Changes, Leaks):
         app.add_directive(f"archie-{directive.__name__.lower()}", directive)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

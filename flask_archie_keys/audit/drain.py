@@ -181,6 +181,8 @@ def _pair(records: Iterator[dict[str, Any]]) -> tuple[list[dict[str, Any]], list
         if row is None:
             endings.append(ending)
         else:
+            if ending["details"] is not None:
+                ending["details"] = store.merged(row["details"], ending["details"])
             row.update({name: value for name, value in ending.items() if value is not None})
     return list(rows.values()), endings
 
@@ -189,7 +191,7 @@ def _last_used(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
     newest: dict[str, int] = {}
     for row in rows:
         key_id = row["key_id"]
-        if key_id is not None and row["outcome"] in store.USES:
+        if key_id is not None and row["kind"] == "request" and row["outcome"] in store.USES:
             newest[key_id] = max(newest.get(key_id, 0), row["occurred_at"])
     return newest
 

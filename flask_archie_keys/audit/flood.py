@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from .event import Request
@@ -18,7 +18,11 @@ _GROUPS_MAX = 64
 
 
 class Refused(NamedTuple):
-    """A refused request; ``started_ns`` is its time in nanoseconds since the epoch."""
+    """A refused request.
+
+    :ivar started_ns: its time in nanoseconds since the epoch.
+    :ivar details: what else there is to know; see :func:`.event.first_line`.
+    """
 
     request: Request
     key_id: str | None
@@ -26,6 +30,7 @@ class Refused(NamedTuple):
     reason: str
     status: int
     started_ns: int
+    details: Mapping[str, object] | None = None
 
 
 class FloodGate:
@@ -71,7 +76,7 @@ class FloodGate:
         group: tuple[str | None, ...] = (refused.reason, refused.key_id, refused.request.remote_address)
         if group not in self._groups and len(self._groups) >= _GROUPS_MAX:
             group = (refused.reason,)
-            refused = refused._replace(key_id=None, request=Request(None, None, None, None, None, None))
+            refused = refused._replace(key_id=None, request=Request(None, None, None, None, None, None), details=None)
         first, count = self._groups.get(group, (refused, 0))
         self._groups[group] = (first, count + 1)
 

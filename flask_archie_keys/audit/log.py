@@ -8,11 +8,11 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection, Table
 
 from ..config import Config
 from ..domain import rules
@@ -20,27 +20,41 @@ from ..domain.clock import from_micros, now_micros, to_micros
 from ..domain.cursors import Cursors
 from ..domain.ids import new_event_id
 from ..domain.keytext import is_key_id
+from ..domain.principals import Acting
 from ..domain.records import AuditEvent, Page, Traffic, TrafficCount, status_at
 from ..errors import BadRequest, KeyNotFound
 from ..store.audit import EventStore, to_event
 from ..store.database import Database
 from ..store.keys import KeyStore
+from ..store.models import events, keys
 from .drain import Drained, Drainer
-from .event import Request, completed_line, first_line, head
+from .event import Request, completed_line, first_line, head, is_kind, noted_line
 from .flood import FloodGate, Refused
+from .forks import NotWhileForking
 from .spool import Spool
 
 _HOUR = 3_600_000_000  # microseconds
 _READ_WAIT = 10.0  # seconds that a reader waits for another drainer
 _REMOVE_AT_ONCE = 5000
+Readable = Callable[[str, Table], Sequence[ColumnElement[bool]]]
 OUTCOMES = ("allowed", "denied", "refused")
 logger = logging.getLogger("flask_archie_keys.audit")
 
 
 class AuditLog:
-    """Writes events to the spool, drains it, reads events back."""
+    """Writes events to the spool, drains it, reads events back.
 
-    def __init__(self, config: Config, database: Database, directory: Path, cursors: Cursors) -> None:
+    :param readable: gives the conditions of the rows of a table that whoever acts may read, or refuses.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        directory: Path,
+        cursors: Cursors,
+        readable: Readable = lambda resource, table: (),
+    ) -> None:
         self.config = config
         self.spool = Spool(directory, config.audit)
         self.drainer = Drainer(directory, database)
@@ -48,6 +62,7 @@ class AuditLog:
         self._events = EventStore(config.project, config.environment)
         self._keys = KeyStore(config.project, config.environment)
         self._cursors = cursors
+        self._readable = readable
         self._scope = head(config.project, config.environment)
         self._flood = FloodGate(config.audit.refused_per_second, self._write_refused)
         self._longest = config.audit.max_record
@@ -60,10 +75,13 @@ class AuditLog:
 
     # -- writing, from requests
 
-    def received(self, started_ns: int, request: Request, key_id: str) -> str:
+    def received(
+        self, started_ns: int, request: Request, key_id: str, *, details: Mapping[str, object] | None = None
+    ) -> str:
         """Write that a request with a good key is about to run; the event's id.
 
         :param started_ns: nanoseconds since the epoch.
+        :param details: what else there is to know; see :func:`.event.first_line`.
         :raises AuditUnavailable: if it cannot be written; the view must not run then.
         """
         event_id = new_event_id(started_ns)
@@ -75,6 +93,7 @@ class AuditLog:
             request,
             key_id=key_id,
             outcome="allowed",
+            details=details,
             longest=self._longest,
         )
         self.spool.write(line)
@@ -91,10 +110,24 @@ class AuditLog:
         outcome: str | None = None,
         reason: str | None = None,
         streamed: bool = False,
+        details: Mapping[str, object] | None = None,
     ) -> None:
-        """Write how a request ended. A failure is counted, not raised: the view has run."""
+        """Write how a request ended. A failure is counted, not raised: the view has run.
+
+        :param details: what became known since it was received; see :func:`.event.completed_line`.
+        """
         duration = max(time.time_ns() - started_ns, 0) // 1000
-        self.spool.note(completed_line(event_id, status, duration, outcome=outcome, reason=reason, streamed=streamed))
+        line = completed_line(
+            event_id,
+            status,
+            duration,
+            outcome=outcome,
+            reason=reason,
+            streamed=streamed,
+            details=details,
+            longest=self._longest,
+        )
+        self.spool.note(line)
 
     def refused(self, refused: Refused) -> None:
         """Write that a request was turned away, or count it while there is a flood of them.
@@ -121,12 +154,45 @@ class AuditLog:
             status=refused.status,
             duration_us=max(time.time_ns() - refused.started_ns, 0) // 1000,
             count=count,
+            details=refused.details,
             longest=self._longest,
         )
         if counted:
             self.spool.note(line, count)
         else:
             self.spool.write(line)
+
+    # -- writing, of other acts
+
+    def noted(self, kind: str, acting: Acting, details: Mapping[str, object], *, key_id: str | None = None) -> None:
+        """Write that something is about to be done that is neither a request nor a change in our tables.
+
+        It is written when this returns, whatever the settings ``enabled`` and ``on_failure`` say.
+
+        :param kind: what is done: lower case, digits, ``_`` and ``.``, at most 32 characters; not ``request``.
+        :param details: what else there is to know; see :func:`.event.first_line`.
+        :param key_id: the key that does it.
+        :raises AuditUnavailable: if it cannot be written; it must not be done then.
+        :raises ValueError: if ``kind`` or ``key_id`` has another form.
+        """
+        if not is_kind(kind):
+            raise ValueError(f"not a kind of event: {kind!r}")
+        if key_id is not None and not is_key_id(key_id):
+            raise ValueError("not a key id")
+        now_ns = time.time_ns()
+        line = noted_line(
+            new_event_id(now_ns),
+            now_ns,
+            self._scope,
+            kind,
+            acting,
+            key_id=key_id,
+            details=details,
+            longest=self._longest,
+        )
+        self.spool.insist(line)
+        if not self._running:
+            self._start()
 
     # -- draining
 
@@ -207,13 +273,15 @@ class AuditLog:
 
         :param key: a key id. Events that used this key or changed it.
         :param lineage: also those of the keys that it replaced and that replaced it.
-        :param kind: ``request``, or what was done to a key: ``key.created``, ``key.rotated``, …
+        :param kind: ``request``, or what else was done: ``key.created``, ``role.saved``, ``unrestricted``, …
         :param outcome: ``allowed``, ``denied`` or ``refused``.
         :param since: aware; from this time on. ``until``: before this time.
         :param limit: 1 to 200.
         :raises BadRequest: for a filter that cannot be, a wrong limit or a cursor of another list.
         :raises StoreUnavailable: if the database cannot be read.
+        :raises Forbidden: if who acts has no grant to read ``audit_events``.
         """
+        conditions = self._readable("audit_events", events)
         rules.limit(limit)
         if key is not None and not (isinstance(key, str) and is_key_id(key)):
             raise BadRequest("key must be a key id: 12 letters and digits")
@@ -235,6 +303,7 @@ class AuditLog:
                 ids = self._keys.lineage(connection, key)
             rows = self._events.find(
                 connection,
+                *conditions,
                 key_ids=ids,
                 limit=limit + 1,
                 before=before,
@@ -256,12 +325,18 @@ class AuditLog:
         While another drainer is at work for so long that what waits could not be looked at, nothing is safe to delete.
 
         :raises KeyNotFound: if there is no such key here.
+        :raises Forbidden: if who acts has no grant to read ``api_keys``.
         """
+        return self.measure(key_id, *self._readable("api_keys", keys))
+
+    def measure(self, key_id: str, *conditions: ColumnElement[bool]) -> Traffic:
+        """The traffic of a key that meets the conditions; for services, which have asked already who may."""
         known = self.drain() is not None and self.config.audit.enabled
         now = now_micros()
         start = now // _HOUR * _HOUR - 23 * _HOUR
         with self._database.read() as connection:
-            row = self._keys.get(connection, key_id) if isinstance(key_id, str) and is_key_id(key_id) else None
+            is_id = isinstance(key_id, str) and is_key_id(key_id)
+            row = self._keys.get(connection, key_id, *conditions) if is_id else None
             if row is None:
                 raise KeyNotFound(f"there is no key {str(key_id)[:100]!r} in {self.config.environment}")
             uses = self._events.uses(connection, key_id, start, _HOUR)
@@ -300,35 +375,8 @@ def _drain_forever(ref: weakref.ref[AuditLog], stop: threading.Event, interval: 
         del log
 
 
-class _NotWhileForking:
-    """Lets no fork happen while the thread is inside the database's library.
-
-    A child that is forked while another thread holds a lock of the SQLite library waits for that lock for ever.
-    """
-
-    longest = 5.0  # seconds that a fork waits for the thread
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self._held = False
-
-    def before(self) -> None:
-        self._held = self.lock.acquire(timeout=self.longest)
-
-    def after_in_parent(self) -> None:
-        if self._held:
-            self._held = False
-            self.lock.release()
-
-    def after_in_child(self) -> None:
-        self.lock = threading.Lock()
-        self._held = False
-        for log in list(_logs):
-            log.forget()
-
-
 _logs: weakref.WeakSet[AuditLog] = weakref.WeakSet()
-_not_while_forking = _NotWhileForking()
+_not_while_forking = NotWhileForking(_logs)
 
 
 def _close_all() -> None:

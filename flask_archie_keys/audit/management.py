@@ -1,4 +1,6 @@
-"""Events of changes to keys: written in the transaction of the change, so that neither is there without the other."""
+"""Events of changes to keys and roles: written in the transaction of the change, so that neither is there without the
+other.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,17 @@ from ..store.models import events
 
 
 def record(
-    connection: Connection, config: Config, acting: Acting, kind: str, key_id: str, details: Mapping[str, object]
+    connection: Connection,
+    config: Config,
+    acting: Acting,
+    kind: str,
+    key_id: str | None,
+    details: Mapping[str, object],
 ) -> None:
     """Write one event.
 
-    :param kind: what was done, in the past: ``key.created``.
-    :param key_id: the key that was changed.
+    :param kind: what was done, in the past: ``key.created``, ``role.saved``.
+    :param key_id: the key that was changed; ``None`` where it was a role.
     :param details: what else there is to know; JSON types.
     """
     now_ns = time.time_ns()

@@ -95,6 +95,17 @@ class Spool:
         except (OSError, AuditUnavailable) as error:
             self._failed(error)
 
+    def insist(self, line: bytes) -> None:
+        """Append one line that must not go missing, whatever the setting says.
+
+        :raises AuditUnavailable: if it cannot be written.
+        """
+        try:
+            with self._lock:
+                self._append(line)
+        except OSError as error:
+            raise AuditUnavailable("the audit event cannot be written") from error
+
     def note(self, line: bytes, count: int = 1) -> None:
         """Append one line for ``count`` requests that are over: a failure is counted and logged, never raised."""
         try:

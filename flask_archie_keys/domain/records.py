@@ -107,9 +107,9 @@ class AuditEvent:
     """One entry of the audit log.
 
     :ivar id: UUIDv7 as 32 hexadecimal digits; sorts by time.
-    :ivar kind: ``request``, or what was done to a key: ``key.created``, ``key.rotated``, …
-    :ivar key_id: the key that the request used, or the key that was changed.
-    :ivar actor: who changed a key: ``system``, ``key:…``, ``user:…``; ``None`` for requests.
+    :ivar kind: ``request``, or what was done: ``key.created``, ``role.saved``, ``unrestricted``, …
+    :ivar key_id: the key that the request used, or that was changed, or that acted.
+    :ivar actor: who changed something: ``system``, ``key:…``, ``user:…``; ``None`` for requests.
     :ivar outcome: ``allowed``, ``denied`` (a good key that may not do this) or ``refused`` (no good key).
     :ivar status: HTTP status; ``None`` if the request was never completed: still running, or the process died.
     :ivar duration_ms: milliseconds from the check of the key to the end of the request.

@@ -59,7 +59,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
-def _text(field: str, value: object, longest: int) -> str:
+def text(field: str, value: object, longest: int) -> str:
     if not isinstance(value, str):
         raise ValidationFailed.one(field, "type", "must be a string")
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in value):
@@ -74,12 +74,12 @@ def _text(field: str, value: object, longest: int) -> str:
 
 def name(value: object) -> str:
     """A key's name: 1 to 200 characters of any script, no control characters; outer blanks are dropped."""
-    return _text("name", value, NAME_MAX)
+    return text("name", value, NAME_MAX)
 
 
 def owner(value: object) -> str | None:
     """Who a key belongs to, in the host's own terms: 1 to 200 characters, or ``None``."""
-    return None if value is None else _text("owner", value, OWNER_MAX)
+    return None if value is None else text("owner", value, OWNER_MAX)
 
 
 def prefix(value: object) -> str:

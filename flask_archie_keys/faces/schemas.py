@@ -7,7 +7,9 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from ..domain.clock import isoformat
+from ..domain.permissions import ACTIONS, Grant, Role
 from ..domain.records import AuditEvent, CreatedKey, Key, Page, Traffic
+from ..services.explain import Explanation
 
 T = TypeVar("T")
 
@@ -46,6 +48,49 @@ def key(record: Key) -> dict[str, Any]:
 def created_key(created: CreatedKey) -> dict[str, Any]:
     """A new key with its secret: the only shape that has one."""
     return {"secret": created.secret, **key(created.key)}
+
+
+def grant(record: Grant) -> dict[str, Any]:
+    """A grant of a role."""
+    return {
+        "resource": record.resource,
+        **{action: getattr(record, action) for action in ACTIONS},
+        "filter": record.filter,
+    }
+
+
+def role(record: Role) -> dict[str, Any]:
+    """A role with its grants."""
+    return {
+        "name": record.name,
+        "description": record.description,
+        "grants": [grant(each) for each in record.grants],
+        "source": record.source,
+        "project": record.project,
+        "environment": record.environment,
+        "createdAt": _time(record.created_at),
+        "updatedAt": _time(record.updated_at),
+        "version": record.version,
+        "lockedOut": list(record.locked_out),
+    }
+
+
+def explanation(record: Explanation) -> dict[str, Any]:
+    """Why a key is let in or refused."""
+    return {
+        "keyId": record.key.id,
+        "allowed": record.allowed,
+        "checks": [check._asdict() for check in record.checks],
+        "filter": record.filter,
+        "sql": record.sql,
+        "parameters": {name: _plain(value) for name, value in record.parameters.items()},
+    }
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
 def event(record: AuditEvent) -> dict[str, Any]:

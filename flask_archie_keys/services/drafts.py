@@ -25,21 +25,23 @@ _MICROSECOND = timedelta(microseconds=1)
 class Drafts:
     """Checks input and makes rows, for the keys of one project and environment."""
 
-    def __init__(self, config: Config, hasher: Hasher, known_roles: Callable[[], Collection[str]]) -> None:
+    def __init__(self, config: Config, hasher: Hasher) -> None:
         self._config = config
         self._hasher = hasher
-        self._known_roles = known_roles
 
-    def checked(self, given: Mapping[str, Any], *, now: int, created: int) -> dict[str, Any]:
+    def checked(
+        self, given: Mapping[str, Any], *, known_roles: Collection[str], now: int, created: int
+    ) -> dict[str, Any]:
         """The values to store for the given fields.
 
+        :param known_roles: the names that roles may have.
         :param now: microseconds since the epoch; ``created`` likewise: when the key was, or is being made.
         :raises ValidationFailed: naming every refused field.
         """
         check: dict[str, Callable[[Any], Any]] = {
             "name": rules.name,
             "prefix": rules.prefix,
-            "roles": lambda value: rules.roles(value, self._known_roles()),
+            "roles": lambda value: rules.roles(value, known_roles),
             "context": rules.context,
             "expires_at": lambda value: rules.expiry(value, now=now, created=created, max_age=self._config.max_age),
             "owner": rules.owner,

@@ -17,9 +17,10 @@ from ..config import Config
 from ..domain import rules
 from ..domain.clock import from_micros, isoformat, now_micros, to_micros
 from ..domain.cursors import Cursors
+from ..domain.filters import Schema
 from ..domain.hashing import Hasher
 from ..domain.keytext import is_key_id
-from ..domain.principals import Acting
+from ..domain.permissions import Role
 from ..domain.records import STATUSES, CreatedKey, Key, Page, Status
 from ..errors import (
     BadRequest,
@@ -32,9 +33,13 @@ from ..errors import (
     VersionMismatch,
 )
 from ..store.database import Database
-from ..store.keys import KeyStore, is_alive, to_key
+from ..store.keys import KeyStore, is_alive, load_list, to_key
 from ..store.models import keys as table
+from ..store.roles import RoleStore
+from .authority import Authority, Permit
 from .drafts import CHANGEABLE, Drafts, shown
+from .fits import misfits
+from .sender import Sender
 
 _MICROSECOND = timedelta(microseconds=1)
 logger = logging.getLogger("flask_archie_keys")
@@ -43,10 +48,9 @@ logger = logging.getLogger("flask_archie_keys")
 class KeyService:
     """The keys of one project and environment.
 
-    :param known_roles: gives the names of the roles that keys may have.
-    :param acting: gives who is acting and from where.
+    :param authority: answers whether who acts may do it.
     :param changed: called with the id of each key that was changed, after the commit.
-    :param sender: the sender of signals.
+    :param schema_of: the columns of a resource; ``None`` for one that is not protected.
     """
 
     def __init__(
@@ -56,22 +60,24 @@ class KeyService:
         hasher: Hasher,
         audit: AuditLog,
         cursors: Cursors,
+        authority: Authority,
+        sender: Sender,
         *,
-        known_roles: Callable[[], Collection[str]],
-        acting: Callable[[], Acting],
         changed: Callable[[str], None],
-        sender: object,
+        schema_of: Callable[[str], Schema | None],
     ) -> None:
         self._config = config
         self._database = database
         self._hasher = hasher
-        self._drafts = Drafts(config, hasher, known_roles)
+        self._drafts = Drafts(config, hasher)
         self._audit = audit
         self._cursors = cursors
-        self._store = KeyStore(config.project, config.environment)
-        self._acting = acting
-        self._changed = changed
+        self._authority = authority
         self._sender = sender
+        self._store = KeyStore(config.project, config.environment)
+        self._roles = RoleStore(config.project, config.environment)
+        self._changed = changed
+        self._schema_of = schema_of
 
     # -- reading
 
@@ -81,8 +87,9 @@ class KeyService:
         :raises KeyNotFound: if there is none with that id in this project and environment.
         :raises StoreUnavailable: if the database cannot be read.
         """
+        permit = self._authority.permit("api_keys", "read")
         with self._database.read() as connection:
-            return to_key(self._row(connection, key_id), now_micros())
+            return to_key(self._row(connection, key_id, permit), now_micros())
 
     def find(
         self,
@@ -114,10 +121,10 @@ class KeyService:
             created, key_id = self._cursors.load("keys", cursor, [int, str])
             before = (int(created), str(key_id))
         now = now_micros()
+        conditions = self._authority.permit("api_keys", "read").conditions(table)
+        asked: dict[str, Any] = {"status": status, "role": role, "prefix": prefix, "q": q}
         with self._database.read() as connection:
-            rows = self._store.find(
-                connection, now=now, limit=limit + 1, before=before, status=status, role=role, prefix=prefix, q=q
-            )
+            rows = self._store.find(connection, *conditions, now=now, limit=limit + 1, before=before, **asked)
         items = tuple(to_key(row, now) for row in rows[:limit])
         if len(rows) <= limit:
             return Page(items)
@@ -148,19 +155,27 @@ class KeyService:
         :raises ValidationFailed: naming each refused field, the rule and why.
         :raises StoreUnavailable: if the database cannot be written; then there is no key.
         """
-        now = now_micros()
-        if expires_at is None and self._config.max_age is not None:
-            expires_at = from_micros(now) + self._config.max_age
+        permit = self._authority.permit("api_keys", "write")
         given = {"name": name, "roles": roles, "context": context, "expires_at": expires_at, "owner": owner}
         given |= {"allowed_networks": allowed_networks, "prefix": self._config.prefix if prefix is None else prefix}
-        text, row = self._drafts.new(self._drafts.checked(given, now=now, created=now), now, self._acting().actor)
         with self._database.write() as connection:
+            now = now_micros()
+            known = self._known_roles(connection)
+            if expires_at is None:
+                given["expires_at"] = self._default_expiry(permit, now)
+            if allowed_networks is None and permit.actor is not None:
+                _, given["allowed_networks"] = self._authority.by_now(connection, permit.actor)
+            values = self._drafts.checked(given, known_roles=known, now=now, created=now)
+            text, row = self._drafts.new(values, now, self._authority.acting().actor)
+            self._ensure_fit(known, row)
+            self._authority.ensure_within(connection, permit, known, row)
+            permit.require(row)
             self._store.add(connection, row)
             self._record(
                 connection, "key.created", row["id"], {"name": row["name"], "roles": shown("roles", row["roles"])}
             )
         key = to_key(row, now)
-        self._send(signals.key_created, key=key)
+        self._sender.send(signals.key_created, key=key)
         return CreatedKey(text, key)
 
     def rotate(self, key_id: str, *, overlap: timedelta | None = None) -> CreatedKey:
@@ -173,11 +188,17 @@ class KeyService:
         :raises Conflict: if the key is deleted, disabled or expired, or was rotated before.
         """
         span = rules.overlap(self._config.rotation_overlap if overlap is None else overlap)
+        permit = self._authority.permit("api_keys", "write")
         with self._database.write() as connection:
             now = now_micros()  # here, and in the other changes: after the wait for other writers
             end = now + span // _MICROSECOND
-            old = self._row(connection, key_id, lock=True)
-            text, row = self._drafts.new(self._drafts.inherited(old, now), now, self._acting().actor)
+            known = self._known_roles(connection)
+            old = self._row(connection, key_id, permit, lock=True)
+            permit.require_other(key_id)
+            text, row = self._drafts.new(self._drafts.inherited(old, now), now, self._authority.acting().actor)
+            row["expires_at"] = self._authority.latest(permit, row["expires_at"])
+            self._authority.ensure_within(connection, permit, known, row)
+            permit.require(row)
             done = self._store.change(
                 connection,
                 key_id,
@@ -192,7 +213,7 @@ class KeyService:
                 table.c.replaced_by.is_(None),
                 is_alive(now),
             )
-            old = self._row(connection, key_id)
+            old = self._row(connection, key_id, permit)
             if not done:
                 raise Conflict(self._why_not(old, now, "rotated"))
             self._store.add(connection, row)
@@ -201,7 +222,7 @@ class KeyService:
             self._record(connection, "key.created", row["id"], {"name": row["name"], "replaces": key_id})
         self._changed(key_id)
         key = to_key(row, now)
-        self._send(signals.key_rotated, key=to_key(old, now_micros()), successor=key)
+        self._sender.send(signals.key_rotated, key=to_key(old, now_micros()), successor=key)
         return CreatedKey(text, key)
 
     # -- changing
@@ -219,16 +240,23 @@ class KeyService:
             raise ValidationFailed.one(
                 fields[0], "read_only", f"cannot be changed{rules.nearest(fields[0], CHANGEABLE)}"
             )
+        permit = self._authority.permit("api_keys", "update")
         with self._database.write() as connection:
             now = now_micros()
-            row = self._row(connection, key_id, lock=True)
+            known = self._known_roles(connection)
+            row = self._row(connection, key_id, permit, lock=True)
+            permit.require_other(key_id)
             self._require(row, version)
-            values = self._drafts.checked(changes, now=now, created=row["created_at"])
+            values = self._drafts.checked(changes, known_roles=known, now=now, created=row["created_at"])
             if "expires_at" in changes:
                 self._check_expiry(row, values["expires_at"], now)
             changed = {name: value for name, value in values.items() if value != row[name]}
             if not changed:
                 return to_key(row, now)
+            if changed.keys() & {"roles", "context", "owner"}:
+                self._ensure_fit(known, {**row, **changed})
+            self._authority.ensure_within(connection, permit, known, {**row, **changed})
+            permit.require({**row, **changed})
             guards = [] if version is None else [table.c.version == version]
             if not self._store.change(connection, key_id, changed, table.c.deleted_at.is_(None), *guards):
                 raise self._changed_meanwhile(connection, key_id, version)
@@ -259,8 +287,11 @@ class KeyService:
         :param only_if_quiet: refuse if the key was used within ``ARCHIE_KEYS_QUIET_PERIOD``.
         :raises KeyInUse: if it was.
         """
+        permit = self._authority.permit("api_keys", "delete")
         if only_if_quiet:
-            traffic = self._audit.traffic(key_id)
+            with self._database.read() as connection:  # whoever may not see the key must not learn that it is used
+                self._row(connection, key_id, permit)
+            traffic = self._audit.measure(key_id)
             if not traffic.safe_to_delete and not self._config.audit.enabled:
                 raise KeyInUse(f"whether the key {key_id} is used is not known: the audit of requests is off")
             if not traffic.safe_to_delete:
@@ -270,7 +301,8 @@ class KeyService:
                 )
         with self._database.write() as connection:
             now = now_micros()
-            row = self._row(connection, key_id, lock=True)
+            row = self._row(connection, key_id, permit, lock=True)
+            permit.require_other(key_id)
             if row["deleted_at"] is not None:
                 return to_key(row, now)
             self._store.change(connection, key_id, {"deleted_at": now, "digest": None}, table.c.deleted_at.is_(None))
@@ -283,6 +315,7 @@ class KeyService:
 
         :param replaced: the key that was rotated, as it was before.
         """
+        self._authority.permit("api_keys", "write")
         with self._database.write() as connection:
             new = created.key.id
             self._store.change(connection, new, {"deleted_at": now_micros(), "digest": None})
@@ -298,9 +331,10 @@ class KeyService:
 
     def purge(self, *, older_than: timedelta) -> int:
         """Remove the records of keys that were deleted more than ``older_than`` ago; how many."""
+        conditions = self._authority.permit("api_keys", "delete").conditions(table)
         moment = now_micros() - older_than // _MICROSECOND
         with self._database.write() as connection:
-            gone = self._store.deleted_before(connection, moment)
+            gone = self._store.deleted_before(connection, moment, *conditions)
             for key_id in gone:
                 self._store.remove(connection, key_id)
                 self._record(connection, "key.purged", key_id, {})
@@ -337,10 +371,15 @@ class KeyService:
             raise VersionMismatch(f"the key {row['id']} has version {row['version']} by now, not {version}")
 
     def _switch(self, key_id: str, kind: str, signal: Signal, *, stop: bool) -> Key:
+        permit = self._authority.permit("api_keys", "update")
         with self._database.write() as connection:
             now = now_micros()
-            row = self._row(connection, key_id, lock=True)
+            known = {} if stop else self._known_roles(connection)
+            row = self._row(connection, key_id, permit, lock=True)
+            permit.require_other(key_id)
             self._require(row, None)
+            if not stop:
+                self._authority.ensure_within(connection, permit, known, row)
             if (row["disabled_at"] is not None) is stop:
                 return to_key(row, now)
             values = {"disabled_at": now if stop else None}
@@ -357,8 +396,14 @@ class KeyService:
             return error
         return Conflict(f"the key {key_id} was changed by somebody else; try again")
 
-    def _row(self, connection: Connection, key_id: object, *, lock: bool = False) -> RowMapping:
-        row = self._store.get(connection, key_id, lock=lock) if isinstance(key_id, str) and is_key_id(key_id) else None
+    def _row(
+        self, connection: Connection, key_id: object, permit: Permit | None = None, *, lock: bool = False
+    ) -> RowMapping:
+        """The row of a key, for whoever may see it."""
+        row = None
+        if isinstance(key_id, str) and is_key_id(key_id):
+            conditions = [] if permit is None else permit.conditions(table)
+            row = self._store.get(connection, key_id, *conditions, lock=lock)
         if row is None:
             raise KeyNotFound(f"there is no key {str(key_id)[:100]!r} in {self._config.environment}")
         return row
@@ -370,22 +415,34 @@ class KeyService:
             return f"the key {row['id']} was {verb} before, to {row['replaced_by']}"
         return f"the key {row['id']} is {status} and cannot be {verb}"
 
+    def _known_roles(self, connection: Connection) -> Mapping[str, Role]:
+        """All roles by name. None of them is changed before the end of the transaction.
+
+        Before any key is locked: whoever changes roles locks them in this order, too.
+        """
+        self._roles.epoch(connection, lock=True)
+        return self._authority.permissions.known(connection)
+
+    def _default_expiry(self, permit: Permit, now: int) -> datetime | None:
+        longest = self._config.max_age
+        end = self._authority.latest(permit, None if longest is None else now + longest // _MICROSECOND)
+        return None if end is None else from_micros(end)
+
+    def _ensure_fit(self, known: Mapping[str, Role], row: Mapping[str, Any]) -> None:
+        """:raises ValidationFailed: naming the variables of its roles' filters that a key has no fitting value for."""
+        roles = [known[name] for name in load_list(row["roles"]) or () if name in known]
+        wrong = misfits(roles, row, self._schema_of)
+        if wrong:
+            raise ValidationFailed(wrong)
+
     def _record(self, connection: Connection, kind: str, key_id: str, details: Mapping[str, object]) -> None:
-        record(connection, self._config, self._acting(), kind, key_id, details)
+        record(connection, self._config, self._authority.acting(), kind, key_id, details)
 
     def _done(self, signal: Signal, row: RowMapping) -> Key:
         self._changed(row["id"])
         key = to_key(row, now_micros())
-        self._send(signal, key=key)
+        self._sender.send(signal, key=key)
         return key
-
-    def _send(self, signal: Signal, **arguments: object) -> None:
-        actor = self._acting().actor
-        for receiver in signal.receivers_for(self._sender):
-            try:
-                receiver(self._sender, actor=actor, **arguments)
-            except Exception:  # the change is done, and a secret that was just made must reach its caller
-                logger.exception("a receiver of %r failed", signal)
 
 
 def _seconds(span: timedelta) -> str:

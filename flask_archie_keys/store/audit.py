@@ -44,13 +44,32 @@ def merge(connection: Connection, rows: Sequence[Mapping[str, Any]], endings: Se
 
     :param rows: whole events, with how they ended where that is known. Those that are there already (their first part
         was taken in before) only get their ending.
-    :param endings: how events that are there already ended.
+    :param endings: how events that are there already ended. Their details go over those that are there, see
+        :func:`merged`.
     """
     ended = list(endings)
     if rows and _insert_new(connection, rows) < len(rows):
         ended += [row for row in rows if row["status"] is not None]
     if ended:
         connection.execute(_COMPLETE, [{"event_id": r["id"], **{f"new_{n}": r[n] for n in _ENDINGS}} for r in ended])
+        _merge_details(connection, [(r["id"], r["details"]) for r in ended if r["details"] is not None])
+
+
+def merged(first: str | None, later: str) -> str:
+    """Details with later ones over them, by top-level name: what both have is the later one's, whole."""
+    if first is None:
+        return later
+    return json.dumps({**json.loads(first), **json.loads(later)}, ensure_ascii=False, separators=(",", ":"))
+
+
+def _merge_details(connection: Connection, given: Sequence[tuple[str, str]]) -> None:
+    for start in range(0, len(given), _IDS_AT_ONCE):
+        some = given[start : start + _IDS_AT_ONCE]
+        there = select(events.c.id, events.c.details).where(events.c.id.in_([event_id for event_id, _ in some]))
+        known: dict[str, str | None] = {row.id: row.details for row in connection.execute(there)}
+        for event_id, details in some:
+            known[event_id] = merged(known.get(event_id), details)
+        connection.execute(_DETAILS, [{"event_id": i, "new_details": d} for i, d in known.items()])
 
 
 def _insert_new(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
@@ -105,6 +124,7 @@ _INSERT_JSON = (
     "FROM json_populate_recordset(NULL::{table}, :rows) ON CONFLICT DO NOTHING"
 )
 _ENDINGS = ("outcome", "reason", "status", "duration_us", "streamed")
+_DETAILS = update(events).where(events.c.id == bindparam("event_id")).values(details=bindparam("new_details"))
 _COMPLETE = (
     update(events)
     .where(events.c.id == bindparam("event_id"))
@@ -144,7 +164,7 @@ class EventStore:
     def find(
         self,
         connection: Connection,
-        *,
+        *conditions: ColumnElement[bool],
         key_ids: Sequence[str] | None,
         limit: int,
         before: str | None,
@@ -158,7 +178,7 @@ class EventStore:
         :param since: microseconds since the epoch, inclusive; ``until`` is exclusive.
         :param equal: column names and the values that they must have.
         """
-        statement = select(events).where(*self._scope)
+        statement = select(events).where(*self._scope, *conditions)
         if before is not None:
             statement = statement.where(events.c.id < before)
         if since is not None:

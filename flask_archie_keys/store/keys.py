@@ -73,9 +73,11 @@ class KeyStore:
     def __init__(self, project: str, environment: str) -> None:
         self._scope = and_(keys.c.project == project, keys.c.environment == environment)
 
-    def get(self, connection: Connection, key_id: str, *, lock: bool = False) -> RowMapping | None:
+    def get(
+        self, connection: Connection, key_id: str, *conditions: ColumnElement[bool], lock: bool = False
+    ) -> RowMapping | None:
         """The row of a key; with ``lock``, nobody else changes it until the end of the transaction."""
-        statement = select(keys).where(self._scope, keys.c.id == key_id)
+        statement = select(keys).where(self._scope, keys.c.id == key_id, *conditions)
         if lock:  # on SQLite the transaction holds the lock already
             statement = statement.with_for_update()
         return connection.execute(statement).mappings().first()
@@ -103,7 +105,7 @@ class KeyStore:
     def find(
         self,
         connection: Connection,
-        *,
+        *conditions: ColumnElement[bool],
         now: int,
         limit: int,
         before: tuple[int, str] | None,
@@ -113,13 +115,13 @@ class KeyStore:
         q: str | None,
     ) -> list[RowMapping]:
         """Up to ``limit`` rows, newest first, that come after the position ``before``: (created_at, id)."""
-        statement = select(keys).where(self._scope)
+        statement = select(keys).where(self._scope, *conditions)
         if before is not None:
             statement = statement.where(tuple_(keys.c.created_at, keys.c.id) < tuple_(*before))
         if status is not None:
             statement = statement.where(has_status(status, now))
         if role is not None:
-            statement = statement.where(keys.c.roles.contains(f'"{role}"', autoescape=True))
+            statement = statement.where(_has_role(role))
         if prefix is not None:
             statement = statement.where(keys.c.prefix == prefix)
         if q is not None:
@@ -134,6 +136,11 @@ class KeyStore:
         ordered = statement.order_by(keys.c.created_at.desc(), keys.c.id.desc()).limit(limit)
         return list(connection.execute(ordered).mappings())
 
+    def with_role(self, connection: Connection, role: str) -> list[RowMapping]:
+        """The rows of the keys that have a role, deleted ones left out, oldest first."""
+        statement = select(keys).where(self._scope, keys.c.deleted_at.is_(None), _has_role(role))
+        return list(connection.execute(statement.order_by(keys.c.created_at, keys.c.id)).mappings())
+
     def lineage(self, connection: Connection, key_id: str) -> list[str]:
         """The ids of the keys that were rotated into this one and that this one was rotated into, oldest first."""
         found = [key_id]
@@ -146,13 +153,18 @@ class KeyStore:
                 found.insert(0, neighbour) if at == 0 else found.append(neighbour)
         return found
 
-    def deleted_before(self, connection: Connection, moment: int) -> list[str]:
+    def deleted_before(self, connection: Connection, moment: int, *conditions: ColumnElement[bool]) -> list[str]:
         """The ids of keys deleted before ``moment``."""
-        return list(connection.execute(select(keys.c.id).where(self._scope, keys.c.deleted_at < moment)).scalars())
+        statement = select(keys.c.id).where(self._scope, keys.c.deleted_at < moment, *conditions)
+        return list(connection.execute(statement).scalars())
 
     def remove(self, connection: Connection, key_id: str) -> None:
         """Remove a record altogether; for retention only."""
         connection.execute(keys.delete().where(self._scope, keys.c.id == key_id))
+
+
+def _has_role(role: str) -> ColumnElement[bool]:
+    return keys.c.roles.contains(f'"{role}"', autoescape=True)
 
 
 def has_status(status: Status, now: int) -> ColumnElement[bool]:

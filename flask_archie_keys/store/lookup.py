@@ -22,11 +22,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..errors import StoreUnavailable
 from .database import Database, is_locked
-from .models import keys
+from .models import epochs, keys
 
 
 class KeyRow(NamedTuple):
-    """What is read of a key at each request; times in microseconds since the epoch, JSON as text."""
+    """What is read of a key at each request; times in microseconds since the epoch, JSON as text.
+
+    The last field is not of the key: it tells whether the roles of its environment changed.
+    """
 
     project: str
     environment: str
@@ -40,6 +43,7 @@ class KeyRow(NamedTuple):
     expires_at: int | None
     disabled_at: int | None
     deleted_at: int | None
+    policy_epoch: int | None = None
 
 
 Row = tuple[Any, ...]
@@ -87,6 +91,10 @@ class KeyLookup:
         """Read ``key_id`` anew at the next request; this process has just changed it."""
         self._cache.pop(key_id, None)
 
+    def forget_all(self) -> None:
+        """Read every key anew; this process has just changed a role."""
+        self._cache.clear()
+
     def close(self) -> None:
         """Close the connections that are not in use."""
         _close_all(self._free)
@@ -109,11 +117,15 @@ class KeyLookup:
         if driver not in _PREPARE or not plain:
             self._reader = self._read_pooled
             return self._reader
-        table = keys.name
+        schema = ""
         if database.schema is not None:
-            table = f"{database.engine.dialect.identifier_preparer.quote_schema(database.schema)}.{table}"
+            schema = f"{database.engine.dialect.identifier_preparer.quote_schema(database.schema)}."
         place = "?" if database.is_sqlite else "%s"
-        self._sql = f"SELECT {', '.join(KeyRow._fields)} FROM {table} WHERE id = {place}"
+        self._sql = (
+            f"SELECT {', '.join(KeyRow._fields[:-1])}, (SELECT epoch FROM {schema}{epochs.name} e "
+            f"WHERE e.project = k.project AND e.environment = k.environment) "
+            f"FROM {schema}{keys.name} k WHERE id = {place}"
+        )
         self._reader = self._read_kept
         return self._reader
 
@@ -203,7 +215,12 @@ def _prepare_psycopg(connection: Any) -> Callable[..., Any]:
 
 
 _PREPARE = {"sqlite+pysqlite": _prepare_sqlite, "postgresql+psycopg": _prepare_psycopg}
-_SELECT = select(*[keys.c[name] for name in KeyRow._fields]).where(keys.c.id == bindparam("key_id"))
+_EPOCH = select(epochs.c.epoch).where(
+    epochs.c.project == keys.c.project, epochs.c.environment == keys.c.environment
+)
+_SELECT = select(*[keys.c[name] for name in KeyRow._fields[:-1]], _EPOCH.scalar_subquery()).where(
+    keys.c.id == bindparam("key_id")
+)
 _lookups: weakref.WeakSet[KeyLookup] = weakref.WeakSet()
 
 

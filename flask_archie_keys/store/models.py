@@ -10,7 +10,18 @@ Lists and contexts are JSON in ``TEXT``.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Index, Integer, MetaData, PrimaryKeyConstraint, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.sql.schema import RETAIN_SCHEMA
 
@@ -50,6 +61,60 @@ class ApiKey(Base):
     version: Mapped[int] = mapped_column(Integer)
 
 
+class Role(Base):
+    """A saved role."""
+
+    __tablename__ = "archie_roles"
+    __table_args__ = (PrimaryKeyConstraint("project", "environment", "name", name="pk_archie_roles"),)
+
+    project: Mapped[str] = mapped_column(String(64))
+    environment: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(63))
+    description: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    updated_at: Mapped[int] = mapped_column(BigInteger)
+    version: Mapped[int] = mapped_column(Integer)
+
+
+class Grant(Base):
+    """One grant of a saved role, by its place in the role."""
+
+    __tablename__ = "archie_grants"
+    __table_args__ = (
+        PrimaryKeyConstraint("project", "environment", "role", "position", name="pk_archie_grants"),
+        ForeignKeyConstraint(
+            ["project", "environment", "role"],
+            ["archie_roles.project", "archie_roles.environment", "archie_roles.name"],
+            name="fk_archie_grants_role",
+        ),
+    )
+
+    project: Mapped[str] = mapped_column(String(64))
+    environment: Mapped[str] = mapped_column(String(64))
+    role: Mapped[str] = mapped_column(String(63))
+    position: Mapped[int] = mapped_column(Integer)
+    resource: Mapped[str] = mapped_column(String(63))
+    read: Mapped[bool] = mapped_column(Boolean)
+    write: Mapped[bool] = mapped_column(Boolean)
+    update: Mapped[bool] = mapped_column(Boolean)
+    delete: Mapped[bool] = mapped_column(Boolean)
+    filter: Mapped[str | None] = mapped_column(Text)
+
+
+class PolicyEpoch(Base):
+    """When the roles of an environment last changed: read with each key; what was made of older ones is not used.
+
+    Microseconds since the epoch, always growing; so a database that was put back from a copy has the epoch of its time.
+    """
+
+    __tablename__ = "archie_policy_epochs"
+    __table_args__ = (PrimaryKeyConstraint("project", "environment", name="pk_archie_policy_epochs"),)
+
+    project: Mapped[str] = mapped_column(String(64))
+    environment: Mapped[str] = mapped_column(String(64))
+    epoch: Mapped[int] = mapped_column(BigInteger)
+
+
 class AuditEvent(Base):
     """One entry of the audit log. The id is a UUIDv7 in hexadecimal, so each index also sorts by time."""
 
@@ -84,6 +149,9 @@ class AuditEvent(Base):
 
 
 keys: Table = Base.metadata.tables[ApiKey.__tablename__]
+roles: Table = Base.metadata.tables[Role.__tablename__]
+grants: Table = Base.metadata.tables[Grant.__tablename__]
+epochs: Table = Base.metadata.tables[PolicyEpoch.__tablename__]
 events: Table = Base.metadata.tables[AuditEvent.__tablename__]
 
 

@@ -78,7 +78,7 @@ def first_column(page: str, section: str) -> list[str]:
 def lines_of_flask_keys(block: Block) -> list[list[str]]:
     """The words behind ``flask keys`` in a console block."""
     lines = re.findall(r"^\$ .*?flask(?: --app \w+)? keys (.*?)\)?$", block.text, re.MULTILINE)
-    return [words(line) for line in lines]
+    return [words(re.split(r" [|>] ", line)[0]) for line in lines]
 
 
 def words(line: str) -> list[str]:

@@ -3,105 +3,22 @@
 from __future__ import annotations
 
 import doctest
-import importlib
 import json
-import os
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from click.testing import Result
 from flask import Flask
 
 import flask_archie_keys
 from flask_archie_keys import key_rotated, require_api_key
 from flask_archie_keys.domain import keytext
 
-from .blocks import CONSOLE, DOCS, PAGES, README, SAMPLE_ID, blocks_of, lines_of_flask_keys, text_of
-
-PEPPER = "pepper-" + "for-the-docs-only"
-
-
-class Samples:
-    """Writes the named blocks of a page to a module in a temporary folder, and imports it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.modules: list[ModuleType] = []
-        self.apps: list[tuple[Any, Flask]] = []
-
-    def load(self, page: str, group: str) -> ModuleType:
-        """The blocks ``group-1``, ``group-2`` and so on as one module."""
-        blocks = [b for b in blocks_of(DOCS / f"{page}.rst") if re.fullmatch(rf"{group}-\d+", b.name)]
-        assert [b.name for b in blocks] == [f"{group}-{n}" for n in range(1, len(blocks) + 1)] != []
-        return self.write(group, "\n\n".join(block.text for block in blocks))
-
-    def write(self, name: str, text: str) -> ModuleType:
-        """``text`` as a module."""
-        name = f"sample_{name}"
-        (self.folder / f"{name}.py").write_text(text, encoding="utf-8")
-        importlib.invalidate_caches()
-        module = importlib.import_module(name)
-        self.modules.append(module)
-        if isinstance(vars(module).get("app"), Flask):
-            self.opened(module.keys, module.app)
-        return module
-
-    def opened(self, keys: Any, app: Flask) -> Flask:
-        """Close it in the end."""
-        self.apps.append((keys, app))
-        return app
-
-    def close(self) -> None:
-        for keys, app in self.apps:
-            keys.close(app)
-            db = app.extensions.get("sqlalchemy")
-            if db is not None:
-                with app.app_context():
-                    engines = list(db.engines.values())
-                for engine in engines:
-                    engine.dispose()
-        for module in self.modules:
-            del sys.modules[module.__name__]
-
-
-@pytest.fixture
-def samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Samples]:
-    for name in [name for name in os.environ if name.startswith("FLASK_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("FLASK_ARCHIE_KEYS_PEPPERS", json.dumps([PEPPER]))
-    monkeypatch.syspath_prepend(tmp_path)
-    found = Samples(tmp_path)
-    yield found
-    found.close()
-
-
-def run(app: Flask, *arguments: str, input: str | None = None) -> Result:
-    """``flask keys``."""
-    return app.test_cli_runner().invoke(args=["keys", *arguments], input=input)
-
-
-def made(app: Flask, *arguments: str) -> str:
-    """The secret of a new key, as the command line prints it."""
-    result = run(app, "create", *arguments, "--quiet")
-    assert result.exit_code == 0, result.output
-    return result.stdout.strip()
-
-
-def id_of(secret: str) -> str:
-    """The key id in a secret."""
-    return secret[-51:-39]
-
-
-def get(app: Flask, path: str, secret: str | None = None, method: str = "GET", **headers: str) -> Any:
-    """The response to a request with a key."""
-    if secret is not None:
-        headers["Authorization"] = f"Bearer {secret}"
-    return app.test_client().open(path, method=method, headers=headers, buffered=True)
+from .blocks import CONSOLE, DOCS, PAGES, SAMPLE_ID, blocks_of, lines_of_flask_keys, text_of
+from .samples import PEPPER, Samples, get, id_of, made, run
 
 
 def test_quickstart_with_flask_sqlalchemy(samples: Samples) -> None:
@@ -381,7 +298,7 @@ def _with_peppers(samples: Samples, folder: Path, peppers: list[str]) -> Flask:
 def test_errors_as_problem_documents(samples: Samples) -> None:
     sample = samples.load("errors", "errors")
     app, keys = sample.app, sample.keys
-    secret = made(app, "CI", "--role", "administrator")
+    secret = made(app, "CI", "--role", "administrator", "--role", "viewer")
     asked = {"Authorization": f"Bearer {secret}"}
     response = app.test_client().post("/keys", json={"name": "", "roles": ["vewer"]}, headers=asked)
     shown = next(b for b in blocks_of(DOCS / "errors.rst") if b.language == "json")
@@ -390,7 +307,7 @@ def test_errors_as_problem_documents(samples: Samples) -> None:
     response = app.test_client().post("/keys", json={"name": "New", "roles": ["viewer"]}, headers=asked)
     assert response.status_code == 201
     assert response.json["secret"].startswith("archie_")
-    with app.test_request_context():
+    with app.test_request_context():  # where nobody acts: as the system
         page = app.handle_user_exception(_raised(lambda: keys.service.get(SAMPLE_ID)))
     assert page == ("<h1>There is no such key</h1>", 404)
 
@@ -453,22 +370,6 @@ def test_reading_the_audit_log(samples: Samples) -> None:
     sample = samples.load("audit", "audit")
     with app.app_context():
         assert sample.refused_today(samples.apps[0][0]) == [("no_credentials", "127.0.0.1")]
-
-
-def test_the_readme_sample(samples: Samples) -> None:
-    """The sample is a module ``shop``, and the commands below it are its keys' life."""
-    shop = samples.write("readme", next(b.text for b in blocks_of(README) if b.language == "python"))
-    console = [line for block, line in CONSOLE if block.path == README]
-    assert [line[0] for line in console] == ["init-db", "create", "audit", "rotate", "traffic", "delete"]
-    assert run(shop.app, *console[0]).exit_code == 0
-    created = run(shop.app, *console[1])
-    secret = re.findall(r"secret +(\S+)", created.stdout)[0]
-    assert get(shop.app, "/api/orders", secret).json == {"orders": [], "asked_by": "Nightly import"}
-    exit_codes = [
-        run(shop.app, *[id_of(secret) if word == SAMPLE_ID else word for word in line], input="y\n").exit_code
-        for line in console[2:]
-    ]
-    assert exit_codes == [0, 0, 0, 3]
 
 
 # -- key text

@@ -25,12 +25,16 @@ CASES: list[tuple[errors.ServiceError, int, str, str | None]] = [
         'Bearer realm="default", error="insufficient_scope", scope="orders:update"',
     ),
     (errors.KeyNotFound("x"), 404, "/errors/not-found", None),
+    (errors.RoleNotFound("x"), 404, "/errors/not-found", None),
+    (errors.RowNotFound("x"), 404, "/errors/not-found", None),
     (errors.Conflict("x"), 409, "/errors/conflict", None),
     (errors.KeyInUse("x"), 409, "/errors/key-in-use", None),
+    (errors.RoleInUse("x"), 409, "/errors/conflict", None),
     (errors.VersionMismatch("x"), 412, "/errors/precondition-failed", None),
     (errors.ValidationFailed.one("name", "required", "must not be empty"), 422, "/errors/validation-failed", None),
     (errors.StoreUnavailable("x", retry_after=7), 503, "/errors/unavailable", None),
     (errors.AuditUnavailable("x"), 503, "/errors/unavailable", None),
+    (errors.PermissionsUnavailable("x"), 503, "/errors/unavailable", None),
 ]
 
 

@@ -12,7 +12,8 @@ from ..conftest import Host, MakeHost
 
 @pytest.fixture
 def host(make_host: MakeHost, url: str) -> Host:
-    host = make_host(url)
+    maker = {"maker": {"grants": [{"resource": "api_keys", "write": True}]}}
+    host = make_host(url, ARCHIE_KEYS_ROLES={"viewer": {}, **maker})
     host.app.wsgi_app = ProxyFix(host.app.wsgi_app)  # type: ignore[method-assign]
     host.app.add_url_rule("/open", "open", lambda: {"id": host.keys.service.create(name="made").key.id})
     guarded = require_api_key(lambda: {"id": host.keys.service.create(name="made").key.id})
@@ -29,7 +30,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("path", ["/open", "/make"])
 def test_a_change_in_a_hostile_request_is_done_and_its_event_is_bounded_and_clean(host: Host, path: str) -> None:
-    secret = host.create().secret
+    secret = host.create(roles=("maker",)).secret
     answer = host.get(path, secret, environ_overrides=HOSTILE)
     assert answer.status_code == 200, answer.text
     with host.app.app_context():

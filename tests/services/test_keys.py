@@ -513,15 +513,17 @@ def test_a_receiver_that_raises_is_logged_and_the_secret_still_arrives(
     assert host.get("/viewer", created.secret).status_code == 200
 
 
-def test_the_key_of_the_request_is_the_actor(host: Host) -> None:
+def test_the_key_of_the_request_is_the_actor(make_host: MakeHost, url: str) -> None:
     from flask_archie_keys import require_api_key
+
+    host = make_host(url, ARCHIE_KEYS_ROLES={"maker": {"grants": [{"resource": "api_keys", "write": True}]}})
 
     @host.app.post("/make")
     @require_api_key
     def make() -> dict[str, str]:
         return {"id": host.keys.service.create(name="made").key.id}
 
-    created = host.create()
+    created = host.create(roles=("maker",))
     headers = {"Authorization": f"Bearer {created.secret}", "X-Request-ID": "r-1", "User-Agent": "test/1"}
     made = host.client.post("/make", headers=headers).get_json()["id"]
     with host.app.app_context():

@@ -61,7 +61,13 @@ def test_errors_of_the_database_are_one_error_with_its_cause_for_the_log(databas
 def test_missing_tables_are_named(url: str) -> None:
     engine = create_engine(url)
     database = Database(lambda: engine)
-    assert database.missing_tables() == ["archie_api_keys", "archie_audit_events"]
+    assert sorted(database.missing_tables()) == [
+        "archie_api_keys",
+        "archie_audit_events",
+        "archie_grants",
+        "archie_policy_epochs",
+        "archie_roles",
+    ]
     create_tables(engine)
     create_tables(engine)
     assert database.missing_tables() == []

@@ -15,13 +15,14 @@ from flask import Flask, current_app
 from sqlalchemy import text
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from ... import rows
 from ...audit.drain import QUARANTINE, count_quarantined, waiting
 from ...audit.spool import open_directory
-from ...authorization import misplaced, requirements, unguarded_methods
 from ...context import Environment
 from ...domain.clock import from_micros, now_micros
 from ...domain.ids import first_event_id
 from ...errors import ArchieKeysError, AuditUnavailable, Unavailable
+from ...guarded_views import misplaced, requirements, unguarded_methods
 from .. import schemas
 from . import keys_command
 from .output import FAILED, environment_option, json_option, print_json, print_table
@@ -239,6 +240,39 @@ def _areas(app: Flask, endpoint: str) -> set[str]:
     return {endpoint.rpartition(".")[0] or "-", *(f"/{rule.rule.split('/')[1]}" for rule in rules)} - {"-", "/"}
 
 
+def check_roles(environment: Environment, app: Flask) -> Iterator[Finding]:
+    """Do the grants of saved and declared roles fit the resources and columns that there are?"""
+    wrong = environment.roles.wrong()
+    for name, errors in wrong.items():
+        for error in errors:
+            found = f"{name}: {error.field} {error.message}"
+            yield Finding("roles", "problem", found, "save the role anew, or change it in ARCHIE_KEYS_ROLES")
+    if not wrong:
+        yield Finding("roles", "ok", "all grants fit")
+
+
+def check_rows(environment: Environment, app: Flask) -> Iterator[Finding]:
+    """Can the mappings of protected models be guarded?"""
+    found = rows.problems()
+    yield from (
+        Finding("rows", "problem", problem, "as it says; until then protected tables are refused") for problem in found
+    )
+    names = rows.protected()
+    if not found:
+        yield Finding("rows", "ok", f"protected: {', '.join(names)}" if names else "no model is protected")
+
+
+def check_row_security(environment: Environment, app: Flask) -> Iterator[Finding]:
+    """Where PostgreSQL's row security is on: does it bind the application, and know the filters of all roles?"""
+    if not environment.config.row_security or not rows.protected():
+        return
+    problems = rows.RowSecurity().problems()
+    for problem in problems:
+        yield Finding("row security", "warning" if problem.stale else "problem", problem.found, problem.mend)
+    if not problems:
+        yield Finding("row security", "ok", "policies are in force, and know the filters of all roles")
+
+
 def check_proxies(environment: Environment, app: Flask) -> Iterator[Finding]:
     """Is the client's address known behind a proxy? Allowed networks and the audit log depend on it."""
     part: Any = app.wsgi_app
@@ -272,6 +306,9 @@ CHECKS: tuple[Check, ...] = (
     check_clock,
     check_decorators,
     check_views,
+    check_roles,
+    check_rows,
+    check_row_security,
     check_proxies,
 )
 

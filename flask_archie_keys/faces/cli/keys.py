@@ -10,8 +10,8 @@ import click
 
 from ...context import Environment
 from ...domain.clock import isoformat
+from ...domain.permissions import ACTIONS, Action
 from ...domain.records import STATUSES, CreatedKey, Key
-from ...services.explain import explain
 from .. import schemas
 from . import keys_command
 from .output import (
@@ -301,18 +301,32 @@ def traffic(environment: Environment, key_id: str, as_json: bool) -> None:
 @click.option(
     "--match", type=click.Choice(["any", "all"]), default="any", show_default=True, help="Any of the roles, or all."
 )
+@click.option("--resource", metavar="NAME", help="The resource that the view asks for.")
+@click.option("--action", type=click.Choice(ACTIONS), default="read", show_default=True, help="The action on it.")
 @click.option("--address", metavar="IP", help="The address that the request would come from.")
 @json_option
 @environment_option
-def explain_(
-    environment: Environment, key_id: str, roles: tuple[str, ...], match: str, address: str | None, as_json: bool
+def explain(
+    environment: Environment,
+    key_id: str,
+    roles: tuple[str, ...],
+    match: str,
+    resource: str | None,
+    action: Action,
+    address: str | None,
+    as_json: bool,
 ) -> None:
     """Show why the key KEY_ID would be let in or refused: every check with its verdict."""
-    checks = explain(environment.service.get(key_id), roles=roles, match=match, remote_address=address)
-    allowed = all(check.passed for check in checks)
+    found = environment.explainer.explain(
+        key_id, roles=roles, match=match, resource=resource, action=action, remote_address=address
+    )
     if as_json:
-        data = {"allowed": allowed, "checks": [check._asdict() for check in checks]}
-        print_json(schemas.one(data))
+        print_json(schemas.one(schemas.explanation(found)))
         return
-    print_table(["CHECK", "VERDICT", "WHY"], [[c.name, "ok" if c.passed else "refused", c.why] for c in checks])
-    click.echo(f"The key would be {'let in' if allowed else 'turned away'}.")
+    print_table(["CHECK", "VERDICT", "WHY"], [[c.name, "ok" if c.passed else "refused", c.why] for c in found.checks])
+    if found.filter is not None:
+        click.echo(f"Filter: {printable(found.filter)}")
+        click.echo(f"SQL: {printable(found.sql or '')}")
+        for name, value in found.parameters.items():
+            click.echo(f"  {name} = {printable(repr(value))}")
+    click.echo(f"The key would be {'let in' if found.allowed else 'turned away'}.")

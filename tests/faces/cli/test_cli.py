@@ -229,7 +229,7 @@ def test_explain(cli: Cli) -> None:
 def test_roles_list(cli: Cli) -> None:
     roles = {role["name"]: role["views"] for role in cli.json("roles", "list")["data"]}
     assert roles == {"editor": ["editor"], "viewer": ["editor", "viewer"]}
-    assert "viewer  settings  editor, viewer" in cli("roles", "list").stdout
+    assert "viewer  settings  -         editor, viewer" in cli("roles", "list").stdout
 
 
 def test_init_db_and_purge(cli: Cli) -> None:

@@ -1,0 +1,1 @@
+"""The parts of the session guard; :mod:`..guard` puts them together."""

@@ -1,0 +1,105 @@
+"""Small questions about the parts of statements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from sqlalchemy import Column, Table
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import (
+    AsBoolean,
+    BinaryExpression,
+    BooleanClauseList,
+    ColumnClause,
+    False_,
+    Grouping,
+    Label,
+    TextClause,
+    Tuple,
+)
+from sqlalchemy.sql.expression import Alias, FromClause, Join, TableClause
+from sqlalchemy.sql.selectable import Select, SelectBase, TableSample, TextualSelect
+from sqlalchemy.sql.visitors import iterate
+
+from ..protection import KEY, Protection
+from .facts import Scoped
+from .statements import RowCriteria
+
+
+def plain(table: Any) -> Any:
+    return table._deannotate() if table._annotations else table
+
+
+def base_of(element: Any) -> Any:
+    while isinstance(element, (Alias, TableSample)):
+        element = element.element
+    return element
+
+
+def conjuncts(clauses: Iterable[Any]) -> Iterator[Any]:
+    """The conditions that must all be met."""
+    stack = [clause for clause in clauses if clause is not None]
+    while stack:
+        clause = stack.pop()
+        yield clause
+        if isinstance(clause, BooleanClauseList) and clause.operator is operators.and_:
+            stack.extend(clause.clauses)
+        elif isinstance(clause, Grouping):
+            stack.append(clause.element)
+
+
+def is_false(condition: Any) -> bool:
+    """No row at all."""
+    return isinstance(condition.element if isinstance(condition, AsBoolean) else condition, False_)
+
+
+def is_made_of_selects(element: Any) -> bool:
+    return not any(isinstance(part, (TextClause, TextualSelect)) for part in iterate(element)) and isinstance(
+        element.element, SelectBase
+    )
+
+
+def is_plain_select(select: Any, protection: Protection) -> bool:
+    """Whether a SELECT is nothing but columns of the tables of a class, each row by itself."""
+    if not isinstance(select, Select) or select._where_criteria or select._has_row_limiting_clause:
+        return False
+    if select._group_by_clauses or select._having_criteria or select._distinct or select._independent_ctes:
+        return False
+    columns = [column.element if isinstance(column, Label) else column for column in select._raw_columns]
+    if not all(isinstance(column, (Column, Join, Table)) for column in columns):
+        return False
+    parts = [part for element in select.get_final_froms() for part in iterate(element)]
+    tables = {plain(part) for part in parts if isinstance(part, TableClause)}
+    return tables <= protection.tables and not any(isinstance(part, SelectBase) for part in parts)
+
+
+def own_selects(condition: Any) -> list[Any]:
+    annotations = condition._annotations
+    if isinstance(annotations.get(KEY), Scoped) or isinstance(annotations.get("for_loader_criteria"), RowCriteria):
+        return [part for part in iterate(condition) if isinstance(part, SelectBase)]
+    return []
+
+
+def is_about(condition: Any, element: FromClause) -> bool:
+    """Whether a condition is on the rows of a FROM element; one without columns is on all of them."""
+    tables = [part.table for part in iterate(condition) if isinstance(part, ColumnClause) and part.table is not None]
+    return not tables or any(hash(table) == hash(element) for table in tables)
+
+
+def equalities(conditions: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """What must be equal: pairs, each both ways. On the right of an IN there may be several values."""
+    for condition in conditions:
+        if isinstance(condition, BinaryExpression) and condition.operator in (operators.eq, operators.in_op):
+            for left in condition.left.clauses if isinstance(condition.left, Tuple) else (condition.left,):
+                yield left, condition.right
+                yield condition.right, left
+
+
+def is_column_of(column: Any, element: FromClause, original: Column[Any]) -> bool:
+    return (
+        isinstance(column, ColumnClause)
+        and column.table is not None
+        and hash(column.table) == hash(element)
+        and column.key == original.key
+    )

@@ -1,0 +1,1 @@
+"""The services that decide who may do what."""
