@@ -20,7 +20,7 @@ from .config import Config
 from .domain.permissions import Allowed, Denied, Requirement
 from .domain.principals import Acting, Principal
 from .domain.records import Traffic
-from .errors import BadRequest, ConfigurationError, NobodyActs, ServiceError
+from .errors import BadRequest, ConfigurationError, Forbidden, NobodyActs, ServiceError
 from .permissions.access import Access
 from .permissions.authzen import AuthZenPermissions
 from .permissions.service import PermissionsService
@@ -182,6 +182,14 @@ class _Block(NamedTuple):
 
 
 _block: ContextVar[_Block | None] = ContextVar("archie_keys_block", default=None)
+
+
+def note_denied(error: ServiceError) -> None:
+    """Note for the audit log that what its view called denied the current request, if the error says so."""
+    req = _request()
+    checked = None if req is None else get_request_state(req)
+    if isinstance(error, Forbidden) and checked is not None and checked.outcome is None:
+        checked.outcome, checked.reason = "denied", error.reason
 
 
 def _request() -> Request | None:

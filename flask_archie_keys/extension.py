@@ -85,8 +85,8 @@ class ArchieKeys:
                 raise ConfigurationError("ARCHIE_KEYS_BIND_KEY needs a database of the application; pass db=db")
             if config.row_security and (permissions is not None or config.permissions_url is not None):
                 raise ConfigurationError(
-                    "ARCHIE_KEYS_ROW_SECURITY goes with the roles in the database: PostgreSQL's policies cannot know the "
-                    "filters of another permissions service"
+                    "ARCHIE_KEYS_ROW_SECURITY goes with the roles in the database: PostgreSQL's policies cannot know "
+                    "the filters of another permissions service"
                 )
             target = metadata if metadata is not None else host.metadata(config.bind_key)
             if target is not None:
@@ -278,6 +278,7 @@ def _respond(state: AppState, error: ServiceError) -> Any:
     """
     if isinstance(error, RowNotFound):
         return current_app.handle_http_exception(NotFound())
+    context.note_denied(error)
     return state.respond(error, state.configs[state.default])
 
 

@@ -7,7 +7,7 @@ sessions.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,7 +22,7 @@ from .domain.kinds import Kind
 from .domain.permissions import Action
 from .domain.rules import nearest
 from .errors import ConfigurationError, StoreUnavailable
-from .permissions.access import OWN_MODELS, Access
+from .permissions.access import OWN_MODELS, Access, models_of
 from .store.protection import Protection, Unrestricted, protection_of, protections, registry, resources
 from .store.roles import RoleStore
 from .store.scope import ModelSchema
@@ -89,7 +89,7 @@ def allows(row: object, action: Action) -> bool:
         raise nobody("keys.allows()")
     if isinstance(access, Unrestricted):
         return True
-    rule = access.may(protection.resource, action)
+    rule = access.may(protection.resource, action, protection.model)
     return rule is not None and rule.allows(row)
 
 
@@ -136,10 +136,24 @@ def _schema(model: type, resource: str) -> Schema:
     return _OwnSchema(schema, resource) if OWN_MODELS.get(resource) is model else schema
 
 
+class _AnySchema:
+    """The columns of several models that are protected as the same resource, in several applications."""
+
+    def __init__(self, schemas: list[Schema]) -> None:
+        self._schemas = schemas
+
+    def kind(self, path: tuple[str, ...]) -> Kind:
+        *others, last = self._schemas
+        for schema in others:
+            with suppress(UnknownColumn):
+                return schema.kind(path)
+        return last.kind(path)
+
+
 def schema_of(resource: str) -> Schema | None:
     """The columns of a resource that filters may name; ``None`` for one whose rows are not protected."""
-    model = OWN_MODELS.get(resource) or resources().get(resource)
-    return None if model is None else _schema(model, resource)
+    schemas = [_schema(model, resource) for model in models_of(resource)]
+    return None if not schemas else schemas[0] if len(schemas) == 1 else _AnySchema(schemas)
 
 
 # -- PostgreSQL's own row security
@@ -236,10 +250,10 @@ class RowSecurity:
     """
 
     def __init__(self, bind: str | None = None) -> None:
-        from .store.row_security_ddl import Policies
-
         if not resources():
             raise ConfigurationError("nothing is protected: keys.protect(<a model>) comes first")
+        from .store.row_security_ddl import Policies
+
         self.engine, protected = self._database(bind)
         if self.engine is not None and self.engine.dialect.name != "postgresql":
             raise ConfigurationError(f"row security is PostgreSQL's, and the database is {self.engine.dialect.name}")
@@ -255,7 +269,9 @@ class RowSecurity:
         if bind is None and len(engines) == 1:
             return next(iter(engines.items()))
         if bind not in named:
-            raise ConfigurationError(f"name the bind of a database with protected tables: {', '.join(named) or 'none'}")
+            raise ConfigurationError(
+                f"name the bind of a database with protected tables: {', '.join(sorted(named)) or 'none'}"
+            )
         return named[bind], engines[named[bind]]
 
     @property

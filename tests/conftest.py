@@ -16,6 +16,7 @@ from flask_archie_keys import ArchieKeys, current_api_key, require_api_key
 from flask_archie_keys.domain.permissions import Grant, Role
 from flask_archie_keys.domain.principals import Principal
 from flask_archie_keys.domain.records import Key
+from flask_archie_keys.permissions.service import PermissionsService
 from flask_archie_keys.services.explain import principal_of
 
 from .support.postgres import Missing, PostgresServer
@@ -130,7 +131,14 @@ def make_host(tmp_path: Path, sqlite_url: str) -> Iterator[MakeHost]:
     """Makes host applications on Flask-SQLAlchemy and closes them in the end."""
     made: list[Host] = []
 
-    def make(url: str | None = None, *, views: bool = True, instance: str = "instance", **config: Any) -> Host:
+    def make(
+        url: str | None = None,
+        *,
+        views: bool = True,
+        instance: str = "instance",
+        permissions: PermissionsService | None = None,
+        **config: Any,
+    ) -> Host:
         app = Flask("host", instance_path=str(tmp_path / instance))
         app.config["SQLALCHEMY_DATABASE_URI"] = url or sqlite_url
         app.config["ARCHIE_KEYS_PEPPERS"] = [PEPPER]
@@ -146,7 +154,7 @@ def make_host(tmp_path: Path, sqlite_url: str) -> Iterator[MakeHost]:
 
         db.init_app(app)
         keys = ArchieKeys()
-        keys.init_app(app, db=db)
+        keys.init_app(app, db=db, permissions=permissions)
         if views:
             add_views(app)
         with app.app_context():

@@ -11,8 +11,8 @@ from ..domain.filters import Filter, FilterError, parse
 from ..domain.permissions import ALLOWED, Action, Allowed, Denied, Requirement, scope_of
 from ..domain.principals import Principal
 from ..errors import Forbidden
+from ..store import protection
 from ..store.models import ApiKey, AuditEvent, Role
-from ..store.protection import resources
 from ..store.scope import RowRule, row_rule
 from .service import PermissionsService
 
@@ -36,7 +36,7 @@ class Access:
         self._permissions = permissions
         self._request = request
         self._decisions: dict[tuple[str, str], Allowed | Denied] = {}
-        self._rules: dict[tuple[str, str], RowRule] = {}
+        self._rules: dict[tuple[str, str, type], RowRule] = {}
         self._variables: dict[str, object] | None = None
         self._under_way: set[str] = set()
 
@@ -55,10 +55,15 @@ class Access:
         return decision
 
     def _applied(self, resource: str, action: Action, decision: Allowed) -> Allowed | Denied:
-        model = model_of(resource)
         scope = scope_of(resource, action)
-        if model is None:
+        models = models_of(resource)
+        if not models:
             return Denied("missing_grant", scope, f"{resource} is not protected, so its filter cannot be applied")
+        whys = [self._bind(model, resource, action, decision) for model in models]
+        return Denied("missing_grant", scope, whys[0]) if all(whys) else decision
+
+    def _bind(self, model: type, resource: str, action: Action, decision: Allowed) -> str | None:
+        """Make the rule for one model; why it lets nothing through, if so."""
         outermost = resource not in self._under_way
         self._under_way.add(resource)
         try:
@@ -67,26 +72,25 @@ class Access:
         finally:
             if outermost:
                 self._under_way.discard(resource)
-        if not rule.bounds:
-            return Denied("missing_grant", scope, "; ".join([*dropped, *rule.dropped])[:WHY_MAX])
-        self._rules[resource, action] = rule
-        return decision
+        self._rules[resource, action, model] = rule
+        return None if rule.bounds else "; ".join([*dropped, *rule.dropped])[:WHY_MAX]
 
     def _related(self, model: type) -> RowRule | None:
         """The rule of a table that a filter reaches by a dotted path; ``None`` for one that is not protected.
 
         Rules that refer to each other in a circle let nothing through.
         """
-        for resource, protected in resources().items():
-            if protected is model:
-                if resource in self._under_way:
-                    return nothing(model, resource)
-                self._under_way.add(resource)
-                try:
-                    return self.may(resource, "read") or nothing(model, resource)
-                finally:
-                    self._under_way.discard(resource)
-        return None
+        protected = protection.protection_of(model)
+        if protected is None:
+            return None
+        resource = protected.resource
+        if resource in self._under_way:
+            return nothing(model, resource)
+        self._under_way.add(resource)
+        try:
+            return self.may(resource, "read", model) or nothing(model, resource)
+        finally:
+            self._under_way.discard(resource)
 
     def grant(self, requirement: Requirement, method: str) -> Allowed | Denied:
         """Whether the principal has the grant that a view asks for.
@@ -101,27 +105,32 @@ class Access:
             return Denied("missing_grant", scope_of(requirement.resource, "read"), why)
         return self.decide(requirement.resource, action)
 
-    def rule(self, resource: str, action: Action) -> RowRule:
-        """The rows of a protected resource that may be touched.
+    def rule(self, resource: str, action: Action, model: type | None = None) -> RowRule:
+        """The rows of a protected model that may be touched.
 
+        :param model: needed where several models are protected as this resource, as with several applications.
         :raises Forbidden: if there is no grant.
         """
         decision = self.decide(resource, action)
         if isinstance(decision, Denied):
             raise forbidden(decision, self.principal, resource, action)
-        return self._rule(resource, action)
+        return self._rule(resource, action, model, decision)
 
-    def may(self, resource: str, action: Action) -> RowRule | None:
+    def may(self, resource: str, action: Action, model: type | None = None) -> RowRule | None:
         """The same; ``None`` if there is no grant."""
-        return self._rule(resource, action) if self.decide(resource, action) else None
+        decision = self.decide(resource, action)
+        return None if isinstance(decision, Denied) else self._rule(resource, action, model, decision)
 
-    def _rule(self, resource: str, action: Action) -> RowRule:
-        rule = self._rules.get((resource, action))
-        if rule is None:  # a grant without a filter
-            model = model_of(resource)
-            if model is None:
-                raise LookupError(f"{resource} is not a protected resource")
-            rule = self._rules[resource, action] = row_rule(model, resource, None, {}, self._related)
+    def _rule(self, resource: str, action: Action, model: type | None, decision: Allowed) -> RowRule:
+        model = model or next(iter(models_of(resource)), None)
+        if model is None:
+            raise LookupError(f"{resource} is not a protected resource")
+        rule = self._rules.get((resource, action, model))
+        if rule is None and decision.filters is not None:  # the model was protected after the decision
+            self._bind(model, resource, action, decision)
+            rule = self._rules[resource, action, model]
+        if rule is None:
+            rule = self._rules[resource, action, model] = row_rule(model, resource, None, {}, self._related)
         return rule
 
     @property
@@ -199,9 +208,10 @@ def variables_of(principal: Principal, now: datetime | None = None) -> dict[str,
     return values
 
 
-def model_of(resource: str) -> type | None:
-    """The model of a resource: a protected one of the host, or one of ours."""
-    return OWN_MODELS.get(resource) or resources().get(resource)
+def models_of(resource: str) -> list[type]:
+    """The models of a resource: one of ours, or those that the applications of this process protect as it."""
+    own = OWN_MODELS.get(resource)
+    return protection.models_of(resource) if own is None else [own]
 
 
 def nothing(model: type, resource: str) -> RowRule:

@@ -89,9 +89,9 @@ class RoleService:
         return Page(tuple(known[name] for name in sorted(known) if _visible(permit, known[name])))
 
     def wrong(self) -> dict[str, tuple[FieldError, ...]]:
-        """What is wrong by now with saved roles and those of the settings, by name: a column that is gone, for instance.
+        """What is wrong by now with saved roles and those of the settings, by name.
 
-        Such a grant lets nothing through.
+        A grant on a column that is gone, for instance, lets nothing through.
         """
         found = {role.name: wrong_grants(role.grants, self._schema_of, self._resources()) for role in self.find()}
         return {name: tuple(wrong) for name, wrong in found.items() if wrong}

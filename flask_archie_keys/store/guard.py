@@ -123,7 +123,7 @@ def _mark(
         mark.criteria[mapper] = criteria_of(each, rules)
     for mapper in reached:
         each = cast(Protection, protection_of(mapper))
-        rule = who.may(each.resource, "read")
+        rule = who.may(each.resource, "read", each.model)
         if rule is None:
             mark.denied[mapper] = each
         mark.criteria[mapper] = criteria_of(each, () if rule is None else (_fitting(rule, each),))
@@ -169,7 +169,7 @@ def rule_of(who: Access, each: Protection, action: Action) -> RowRule:
 
     :raises Forbidden: if there is no grant.
     """
-    return _fitting(who.rule(each.resource, action), each)
+    return _fitting(who.rule(each.resource, action, each.model), each)
 
 
 def _fitting(rule: RowRule, each: Protection) -> RowRule:

@@ -215,9 +215,7 @@ def _prepare_psycopg(connection: Any) -> Callable[..., Any]:
 
 
 _PREPARE = {"sqlite+pysqlite": _prepare_sqlite, "postgresql+psycopg": _prepare_psycopg}
-_EPOCH = select(epochs.c.epoch).where(
-    epochs.c.project == keys.c.project, epochs.c.environment == keys.c.environment
-)
+_EPOCH = select(epochs.c.epoch).where(epochs.c.project == keys.c.project, epochs.c.environment == keys.c.environment)
 _SELECT = select(*[keys.c[name] for name in KeyRow._fields[:-1]], _EPOCH.scalar_subquery()).where(
     keys.c.id == bindparam("key_id")
 )

@@ -34,13 +34,13 @@ class Access(Protocol):
     @property
     def principal(self) -> Principal: ...
 
-    def rule(self, resource: str, action: Action) -> RowRule:
-        """Which rows.
+    def rule(self, resource: str, action: Action, model: type | None = None) -> RowRule:
+        """Which rows of a class that is protected as the resource.
 
         :raises Forbidden: if there is no grant.
         """
 
-    def may(self, resource: str, action: Action) -> RowRule | None:
+    def may(self, resource: str, action: Action, model: type | None = None) -> RowRule | None:
         """Which rows; ``None`` if there is no grant."""
 
 
@@ -209,6 +209,11 @@ def protections() -> list[Protection]:
 def resources() -> dict[str, type[Any]]:
     """The protected classes by the names of their resources."""
     return {protection.resource: protection.model for protection in protections()}
+
+
+def models_of(resource: str) -> list[type[Any]]:
+    """The classes that are protected as a resource: one in each application of a process."""
+    return [protection.model for protection in protections() if protection.resource == resource]
 
 
 def protection_of(of: Any) -> Protection | None:

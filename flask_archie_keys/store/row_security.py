@@ -22,7 +22,7 @@ from ..domain.permissions import ACTIONS, Action, Allowed, Denied, scope_of
 from ..errors import ConfigurationError
 from .protection import Protection, Unrestricted, protections, registry
 from .row_security_check import look
-from .row_security_sql import SETTING, template
+from .row_security_sql import SETTING, table_name, template
 
 _SET = text(f"SELECT set_config('{SETTING}', :grants, true)")
 _NOBODY_KNOWS: Any = object()
@@ -45,6 +45,20 @@ class Decide(Protocol):
     """The part of the permissions service that is asked here."""
 
     def __call__(self, resource: str, action: Action) -> Allowed | Denied: ...
+
+
+class _Passed(NamedTuple):
+    """For what an engine has passed the self-test.
+
+    :ivar changes: of the registry at that time; -1 where it has not.
+    :ivar tables: the names of the tables.
+    """
+
+    changes: int = -1
+    tables: frozenset[str] = frozenset()
+
+
+_NOT_PASSED = _Passed()
 
 
 class _Told:
@@ -80,7 +94,7 @@ class RowSecurity:
         self._told: weakref.WeakKeyDictionary[Connection, _Told] = weakref.WeakKeyDictionary()
         self._lifted: weakref.WeakSet[_Told] = weakref.WeakSet()
         # each engine has a dialect of its own, which it shares with those that are made of it
-        self._checked: weakref.WeakKeyDictionary[Dialect, int | None] = weakref.WeakKeyDictionary()
+        self._passed: weakref.WeakKeyDictionary[Dialect, _Passed] = weakref.WeakKeyDictionary()
 
     def listen(self) -> None:
         """Begin to tell, in all sessions of the process where row security is on."""
@@ -102,10 +116,10 @@ class RowSecurity:
         who = self.current()
         dialect = connection.dialect
         told = self._told.get(connection)
-        if who is None and told is None and dialect not in self._checked:
+        if who is None and told is None and dialect not in self._passed:
             return
         to_check = []
-        if who is not None and self._checked.get(dialect) != registry.changes:
+        if who is not None and self._passed.get(dialect, _NOT_PASSED).changes != registry.changes:
             to_check = _of_engine(session, connection)
             if not to_check:
                 return
@@ -188,16 +202,20 @@ class RowSecurity:
         if dialect.name != "postgresql":
             raise ConfigurationError(f"ARCHIE_KEYS_ROW_SECURITY needs PostgreSQL; this is {dialect.name}")
         changes = registry.changes
-        self._checked.setdefault(dialect, None)
-        seen = look(connection, of_engine)
-        if seen.problems:
-            raise ConfigurationError(f"PostgreSQL's row security does not hold: {'; '.join(map(str, seen.problems))}")
-        if not seen.missing:  # a table that is made later may lack its policies
-            self._checked[dialect] = changes
+        before = self._passed.setdefault(dialect, _NOT_PASSED)
+        tables = frozenset(table_name(table) for each in of_engine for table in each.tables)
+        if not tables <= before.tables:
+            seen = look(connection, of_engine)
+            if seen.problems:
+                why = "; ".join(map(str, seen.problems))
+                raise ConfigurationError(f"PostgreSQL's row security does not hold: {why}")
+            if seen.missing:  # a table that is made later may lack its policies
+                return
+        self._passed[dialect] = _Passed(changes, before.tables | tables)
 
     def is_checked(self, engine: Engine) -> bool:
         """Whether the self-test was passed for all that is protected now."""
-        return self._checked.get(engine.dialect) == registry.changes
+        return self._passed.get(engine.dialect, _NOT_PASSED).changes == registry.changes
 
     def _check_session(self, connection: Connection, told: _Told, of_engine: Collection[Protection]) -> None:
         try:

@@ -440,9 +440,7 @@ def test_hidden_keys_are_not_found(host: Host, service: KeyService, owned: tuple
         assert [key.id for key in service.find()] == [mine.id]
 
 
-def test_no_key_is_made_or_moved_outside_the_rows(
-    host: Host, service: KeyService, owned: tuple[Principal, Key, Key]
-) -> None:
+def test_no_key_is_made_or_moved_outside_the_rows(host: Host, service: KeyService) -> None:
     host.save("named", Grant("api_keys", **ALL, filter="name != 'secret' AND prefix = 'archie'"))
     with host.acting(user("named")):
         made = service.create(name="fine").key
@@ -611,4 +609,6 @@ def test_another_environment_is_out_of_reach(make_host: MakeHost) -> None:
                 with pytest.raises(Forbidden, match="it is of master and cannot manage staging"):
                     do()
     with host.app.app_context():
-        assert staging.service.find().items == () and not [role for role in staging.roles.find() if role.source == "saved"]
+        assert staging.service.find().items == () and not [
+            role for role in staging.roles.find() if role.source == "saved"
+        ]

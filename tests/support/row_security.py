@@ -125,7 +125,7 @@ def isolated() -> Iterator[pytest.MonkeyPatch]:
         registry.changes += 1
         block = Unrestricted("only the database is tested")
         patch.setattr(guard._guard, "tell", lambda: block)
-        patch.setattr(row_security, "_checked", weakref.WeakKeyDictionary())
+        patch.setattr(row_security, "_passed", weakref.WeakKeyDictionary())
         yield patch
     registry.changes += 1
 

@@ -37,7 +37,7 @@ class Flush:
         self.pending = {inspect(each) for each in session.new}
         self.checked: dict[tuple[Protection, Action], set[Key]] = {}
         self.updated: dict[Protection, set[Key]] = {}
-        self._rules: dict[tuple[str, Action], RowRule] = {}
+        self._rules: dict[tuple[Protection, Action], RowRule] = {}
 
     @property
     def session(self) -> Session:
@@ -61,9 +61,9 @@ class Flush:
 
         :raises Forbidden: if there is no grant.
         """
-        key = (protection.resource, action)
+        key = (protection, action)
         if key not in self._rules:
-            self._rules[key] = self.access.rule(*key)
+            self._rules[key] = self.access.rule(protection.resource, action, protection.model)
         return self._rules[key]
 
     # before
@@ -99,9 +99,9 @@ class Flush:
         keys = keys - known
         if not keys:
             return
-        read, change = self.access.may(protection.resource, "read"), self.rule(protection, action)
+        read, change = self.access.may(protection.resource, "read", protection.model), self.rule(protection, action)
         if read is None:
-            self.access.rule(protection.resource, "read")  # raises Forbidden
+            self.access.rule(protection.resource, "read", protection.model)  # raises Forbidden
             raise RowNotFound(NO_SUCH_ROW)
         missing = keys - inside(connection, protection, (read, change), keys, lock=True)
         if missing:
@@ -174,7 +174,7 @@ class Flush:
         values = values - self.at_hand(protection, columns, values)
         if not values:
             return
-        read = self.access.may(protection.resource, "read")
+        read = self.access.may(protection.resource, "read", protection.model)
         if read is None or values - matching(connection, protection, (read,), columns, values):
             raise RowNotFound(NO_SUCH_ROW)
 
@@ -185,7 +185,10 @@ class Flush:
         if columns_of(protection, columns):
             checked = [self.checked.get((protection, action), set()) for action in ("update", "delete")]
             found = values.intersection(self._new(protection).union(*checked))
-        rules = (self.access.may(protection.resource, "read"), self.access.may(protection.resource, "update"))
+        rules = (
+            self.access.may(protection.resource, "read", protection.model),
+            self.access.may(protection.resource, "update", protection.model),
+        )
         given = tuple(rule for rule in rules if rule is not None)
         if len(given) == 2:
             found |= matching(connection, protection, given, columns, values - found)
@@ -271,7 +274,7 @@ def check_references(
             wanted -= flush.at_hand(protection, columns, wanted)
         if not wanted:
             continue
-        read = access.may(protection.resource, "read")
+        read = access.may(protection.resource, "read", protection.model)
         if read is None or wanted - matching(connection, protection, (read,), columns, wanted):
             raise RowNotFound(NO_SUCH_ROW)
 

@@ -11,19 +11,19 @@ from sqlalchemy.orm import LoaderCriteriaOption, Mapper
 from sqlalchemy.sql.elements import False_
 
 from ..protection import Access, Protection, protection_of, registry
-from ..scope import RowRule
+from ..scope import Criteria, RowRule
 
 _LEAVES = frozenset(("column", "table"))
 
 
-class RowCriteria(LoaderCriteriaOption):
+class RowCriteria(Criteria):
     """The rows of one protected class that a statement may touch, wherever the class stands in it.
 
     A class of our own: what it is made from has been decided by the guard, and nobody else makes one.
     """
 
     __slots__ = ("mapper",)
-    _traverse_internals = LoaderCriteriaOption._traverse_internals  # it takes part in cache keys as its base does
+    _traverse_internals = Criteria._traverse_internals  # it takes part in cache keys as its base does
 
     def __init__(self, model: type[Any], condition: ColumnElement[bool]) -> None:
         super().__init__(model, condition, include_aliases=True)

@@ -160,7 +160,7 @@ def _nobody(protections: set[Protection]) -> None:
 def _denied(facts: Facts, mark: Mark) -> None:
     for mapper, protection in mark.denied.items():
         if protection in facts.protections and mapper in facts.needs:
-            mark.access.rule(protection.resource, "read")  # raises Forbidden
+            mark.access.rule(protection.resource, "read", protection.model)  # raises Forbidden
             raise ConfigurationError(f"the access to {protection.resource} changed within a statement")
 
 

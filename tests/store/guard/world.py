@@ -30,21 +30,21 @@ class KeyAccess:
         self.principal = Principal("key", f"id-{name}", name, "default", "master", context=context)
         self.grants = grants
 
-    def rule(self, resource: str, action: Action) -> RowRule:
-        found = self.may(resource, action)
+    def rule(self, resource: str, action: Action, model: type | None = None) -> RowRule:
+        found = self.may(resource, action, model)
         if found is None:
             scope = f"{resource}:{action}"
             raise Forbidden(f"this key may not {scope}", reason="missing_grant", scope=scope, key_id=self.principal.id)
         return found
 
-    def may(self, resource: str, action: Action) -> RowRule | None:
+    def may(self, resource: str, action: Action, model: type | None = None) -> RowRule | None:
         granted = self.grants.get(resource, {})
         if action not in granted:
             return None
         filter = granted[action]
         values = {f"context.{name}": value for name, value in self.principal.context.items()}
         filters = None if filter is None else (parse(filter),)
-        return row_rule(guard.resources()[resource], resource, filters, values, self._related)
+        return row_rule(model or guard.resources()[resource], resource, filters, values, self._related)
 
     def _related(self, model: type) -> RowRule | None:
         for resource, protected in guard.resources().items():
