@@ -6,12 +6,13 @@ sessions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
+import sqlalchemy
 from flask import Flask, current_app, has_app_context
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,6 +23,7 @@ from .domain.kinds import Kind
 from .domain.permissions import Action
 from .domain.rules import nearest
 from .errors import ConfigurationError, StoreUnavailable
+from .guarded_views import applications
 from .permissions.access import OWN_MODELS, Access, models_of
 from .store.protection import Protection, Unrestricted, protection_of, protections, registry, resources
 from .store.roles import RoleStore
@@ -161,6 +163,8 @@ def schema_of(resource: str) -> Schema | None:
 
 def secure(app: Flask) -> None:
     """Have PostgreSQL told who acts, and see before the first request that its policies bind the application."""
+    if tuple(int(part) for part in sqlalchemy.__version__.split(".")[:2]) < (2, 1):
+        raise ConfigurationError(f"ARCHIE_KEYS_ROW_SECURITY needs SQLAlchemy 2.1; this is {sqlalchemy.__version__}")
     from .store.row_security import row_security
 
     row_security.current = _who
@@ -199,7 +203,7 @@ def _who() -> Who | None:
         return None
     from .store.row_security import Who
 
-    return Who(acts, partial(_grants, acts, environment))
+    return Who(acts, partial(_grants, acts, environment), _is_ours)
 
 
 def _grants(acts: Access | Unrestricted | None, environment: Environment) -> Mapping[str, object]:
@@ -219,13 +223,26 @@ def _grants(acts: Access | Unrestricted | None, environment: Environment) -> Map
     return granted(partial(environment.permissions.decide, principal), acts.variables)
 
 
+def _is_ours(protection: Protection) -> bool:
+    """Whether a class is not known to be of another application of this process."""
+    metadata = protection.table.metadata
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    others = [other for other in list(applications) if other is not app]
+    return metadata in _metadata(app) or not any(metadata in _metadata(other) for other in others)
+
+
+def _metadata(app: Flask) -> Collection[object]:
+    """The metadata of an application's Flask-SQLAlchemy; Lite knows none."""
+    return list(getattr(app.extensions.get("sqlalchemy"), "metadatas", {}).values())
+
+
 def _engines() -> dict[Engine, list[Protection]]:
     """The engines of the application's database extension that protected tables are in."""
     from .store.row_security import engine_of
 
     db: Any = current_app.extensions.get("sqlalchemy")
     found: dict[Engine, list[Protection]] = {}
-    for protection in protections() if db is not None else ():
+    for protection in filter(_is_ours, protections() if db is not None else ()):
         engine = engine_of(db.session, protection)
         if engine is not None:
             found.setdefault(engine, []).append(protection)
@@ -264,7 +281,7 @@ class RowSecurity:
     def _database(self, bind: str | None) -> tuple[Engine | None, list[Protection]]:
         engines = _engines()
         if not engines and bind is None:
-            return None, protections()
+            return None, list(filter(_is_ours, protections()))
         named = {key or "default": engine for key, engine in _binds().items() if engine in engines}
         if bind is None and len(engines) == 1:
             return next(iter(engines.items()))

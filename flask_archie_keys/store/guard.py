@@ -17,7 +17,7 @@ from sqlalchemy.sql.elements import TextClause
 from sqlalchemy.sql.lambdas import StatementLambdaElement
 
 from ..domain.permissions import Action
-from ..errors import ConfigurationError, NobodyActs, RowNotFound, Unguarded
+from ..errors import ConfigurationError, RowNotFound, Unguarded
 from . import protection
 from .guarding import advice, scoping
 from .guarding.flush import NO_SUCH_ROW, Flushes, is_new
@@ -72,7 +72,7 @@ class Guard:
             self.sessions.inside(state.session, who)
             return None
         if isinstance(state.statement, StatementLambdaElement):
-            state.statement = state.statement._resolved
+            state.statement = state.statement._resolved  # a plain statement, which can be given options
         names = Named(state.statement)
         protected = names.protected
         reached = names.reached - protected.keys()
@@ -80,7 +80,7 @@ class Guard:
         if not protected and not reached and not secondary:
             return None  # the tripwire sees what else there is
         if who is None:
-            self._nobody(state.session, protected)
+            self.sessions.nobody(state.session)  # whether that is allowed, the tripwire says
             return None
         if state.is_from_statement:
             _see_origin(state.statement, protected)
@@ -94,12 +94,6 @@ class Guard:
         state.statement = _with_criteria(state.statement, mark)
         state.update_execution_options(**{KEY: mark})
         return None
-
-    def _nobody(self, session: Session, protected: dict[Mapper[Any], Protection]) -> None:
-        for each in protected.values():
-            if each.unscoped != "allow":
-                raise NobodyActs(advice.NOBODY.format(tables=each.table))
-        self.sessions.nobody(session)
 
     def _check_mappings(self) -> None:
         changes = registry.changes

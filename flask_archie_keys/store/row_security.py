@@ -21,7 +21,7 @@ from ..domain.filters import FilterError
 from ..domain.permissions import ACTIONS, Action, Allowed, Denied, scope_of
 from ..errors import ConfigurationError
 from .protection import Protection, Unrestricted, protections, registry
-from .row_security_check import look
+from .row_security_check import look, told_together
 from .row_security_sql import SETTING, table_name, template
 
 _SET = text(f"SELECT set_config('{SETTING}', :grants, true)")
@@ -35,10 +35,12 @@ class Who(NamedTuple):
 
     :ivar acts: told apart by identity.
     :ivar grants: what the transaction is told of it.
+    :ivar protects: whether a class is one of the application's.
     """
 
     acts: object
     grants: Callable[[], Grants]
+    protects: Callable[[Protection], bool] = lambda protection: True
 
 
 class Decide(Protocol):
@@ -120,7 +122,7 @@ class RowSecurity:
             return
         to_check = []
         if who is not None and self._passed.get(dialect, _NOT_PASSED).changes != registry.changes:
-            to_check = _of_engine(session, connection)
+            to_check = [each for each in _of_engine(session, connection) if who.protects(each)]
             if not to_check:
                 return
         if told is None:
@@ -207,8 +209,7 @@ class RowSecurity:
         if not tables <= before.tables:
             seen = look(connection, of_engine)
             if seen.problems:
-                why = "; ".join(map(str, seen.problems))
-                raise ConfigurationError(f"PostgreSQL's row security does not hold: {why}")
+                raise ConfigurationError(f"PostgreSQL's row security does not hold: {told_together(seen.problems)}")
             if seen.missing:  # a table that is made later may lack its policies
                 return
         self._passed[dialect] = _Passed(changes, before.tables | tables)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
@@ -51,6 +51,14 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.found}: {self.mend}"
+
+
+def told_together(problems: Iterable[Problem]) -> str:
+    """All problems in one line, those with the same mend together."""
+    found: dict[str, list[str]] = {}
+    for problem in problems:
+        found.setdefault(problem.mend, []).append(problem.found)
+    return "; ".join(f"{', '.join(same)}: {mend}" for mend, same in found.items())
 
 
 class Seen(NamedTuple):

@@ -546,3 +546,18 @@ def test_keys_and_roles_are_locked_in_one_order(host: Host, roles: RoleService, 
         results = at_once(jobs)
         assert not [result for result in results if isinstance(result, StoreUnavailable)]
         assert all(service.get(key.id).roles == () for key in keys)
+
+
+def test_the_first_role_waits_for_keys_that_are_being_made(
+    host: Host, roles: RoleService, service: KeyService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no epoch yet that could be locked. What is saved must fit the keys that have it."""
+    host.app.add_url_rule("/s", "s", require_api_key(roles=["sweeper"])(lambda: "s"))
+    made, saved = in_turn(
+        monkeypatch,
+        service._store,
+        "add",
+        lambda: service.create(name="new", roles=["sweeper"]).key,
+        lambda: roles.save("sweeper", grants=[REGION]),
+    )
+    assert saved.locked_out == (made.id,)

@@ -19,7 +19,7 @@ from flask_archie_keys.store.row_security import row_security
 from flask_archie_keys.store.row_security_check import drift, look
 from flask_archie_keys.store.row_security_ddl import Policies, apply
 
-from ..support.row_security import APP, OWNER, PAST, as_role, role
+from ..support.row_security import APP, OWNER, as_role, role
 from ..support.secured_shop import GRANTS, Shop, open_shop, shop, sql
 
 __all__ = ["open_shop", "shop"]
@@ -27,11 +27,10 @@ __all__ = ["open_shop", "shop"]
 
 def administer(shop: Shop, *statements: str) -> None:
     """As a superuser."""
-    engine = create_engine(shop.world.url)
-    with engine.begin() as connection:
+    url = shop.engine.url
+    with psycopg.connect(host=url.query["host"], user="postgres", dbname=url.database) as connection:
         for statement in statements:
-            connection.exec_driver_sql(statement, execution_options={**PAST, "no_parameters": True})
-    engine.dispose()
+            connection.execute(statement)
 
 
 @contextmanager

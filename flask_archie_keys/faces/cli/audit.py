@@ -28,9 +28,7 @@ _WINDOW = timedelta(seconds=30)  # how late the spool of another machine may arr
 @keys_command.command("audit")
 @click.option("--key", metavar="KEY_ID", help="Only events of this key.")
 @click.option("--lineage", is_flag=True, help="Also of the keys that it replaced and that replaced it.")
-@click.option(
-    "--kind", metavar="TEXT", help="Only events of this kind: request, key.created, unrestricted, …"
-)
+@click.option("--kind", metavar="TEXT", help="Only events of this kind: request, key.created, unrestricted, …")
 @click.option("--outcome", type=click.Choice(OUTCOMES), help="Only events with this outcome.")
 @click.option("--reason", metavar="TEXT", help="Only events with this reason.")
 @click.option("--status", type=int, help="Only events with this HTTP status.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 import click
@@ -10,7 +11,7 @@ from flask import current_app
 from ...context import Environment
 from ...domain.clock import isoformat
 from ...domain.permissions import Role
-from ...errors import RoleNotFound
+from ...errors import RoleNotFound, ValidationFailed
 from ...guarded_views import requirements
 from .. import schemas
 from . import keys_command, role_files
@@ -91,7 +92,7 @@ def save(environment: Environment, file: TextIO, dry_run: bool, as_json: bool) -
         given = role_files.read(file.read(), file.name)
     except UnicodeDecodeError as error:
         raise click.UsageError(f"{file.name}: not UTF-8: {error}") from None
-    checked = [(_current(environment, name), environment.roles.check(name, **role)) for name, role in given.items()]
+    checked = _checked(environment, given)
     saved = [new if dry_run else environment.roles.save(new.name, **given[new.name]) for _, new in checked]
     if as_json:
         print_json(schemas.many([schemas.role(role) for role in saved], len(saved)))
@@ -107,6 +108,22 @@ def save(environment: Environment, file: TextIO, dry_run: bool, as_json: bool) -
                 err=True,
             )
     click.echo("Nothing was saved: this was a dry run." if dry_run else f"Saved: {len(saved)}.", err=True)
+
+
+def _checked(environment: Environment, given: Mapping[str, Any]) -> list[tuple[Role | None, Role]]:
+    """Each role as it is and as it would be.
+
+    :raises ValidationFailed: naming all that is wrong, with the role.
+    """
+    checked, wrong = [], []
+    for name, role in given.items():
+        try:
+            checked.append((_current(environment, name), environment.roles.check(name, **role)))
+        except ValidationFailed as refused:
+            wrong += [error._replace(field=f"{printable(name[:63])}.{error.field}") for error in refused.errors]
+    if wrong:
+        raise ValidationFailed(wrong)
+    return checked
 
 
 def _current(environment: Environment, name: str) -> Role | None:

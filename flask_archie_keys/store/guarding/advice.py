@@ -8,7 +8,7 @@ from ..protection import child_advice
 
 CORE = (
     "the table {table} is protected, and no row filter reaches it here: select its mapped class through a session, "
-    "with select_from() and join() where only expressions name it, or pass the statement through "
+    "with select_from(), join() or exists() where only an expression names it, or pass the statement through "
     'keys.scope(statement, "read")'
 )
 ENTITY = "{model} is read from something that its row filter does not reach: select the class itself"

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Column, Connection, inspect
-from sqlalchemy.orm import Mapper, Session, UOWTransaction
+from sqlalchemy.orm import Session, UOWTransaction
 
 from ...domain.permissions import Action, scope_of
-from ...errors import Forbidden, NobodyActs, RowNotFound, Unguarded
+from ...errors import Forbidden, RowNotFound, Unguarded
 from ..protection import Access, Protection, Unrestricted, protection_of
 from ..scope import RowRule
 from . import advice
@@ -136,9 +136,7 @@ class Flush:
         """The unit of work writes rows of a protected class."""
         protection = write.protection
         assert protection is not None  # noqa: S101 - for the type checker
-        if write.kind == "insert":
-            self.rule(protection, "write")
-        else:
+        if write.kind != "insert":  # new rows are looked at in the end
             names = write.row_keys()
             if names is None:
                 raise Unguarded(advice.UPDATE.format(table=write.table))
@@ -302,12 +300,8 @@ class Flushes:
     def before_flush(self, session: Session, context: UOWTransaction, objects: Any) -> None:
         _flushes.pop(session, None)
         who = self._current()
-        if isinstance(who, Unrestricted):
-            self._sessions.inside(session, who)
-            return
-        if who is None:
-            _refuse_nobody(session)
-            return
+        if who is None or isinstance(who, Unrestricted):
+            return  # what is allowed then, the tripwire says
         flush = Flush(session, context, who)
         if any(protection_of(inspect(each).mapper) for each in [*session.new, *session.dirty, *session.deleted]):
             self._sessions.bind(session, who)
@@ -345,11 +339,3 @@ def flush_of(connection: Connection) -> Flush | None:
         if flush is not None and flush.is_open:
             return flush
     return None
-
-
-def _refuse_nobody(session: Session) -> None:
-    for each in [*session.new, *session.dirty, *session.deleted]:
-        mapper: Mapper[Any] = inspect(each).mapper
-        protection = protection_of(mapper)
-        if protection is not None and protection.unscoped != "allow":
-            raise NobodyActs(advice.NOBODY.format(tables=protection.table))

@@ -73,10 +73,10 @@ class Proving:
         level = self.stack[-1][_LEVEL] = Level(outer)
         made_from = (select, getattr(compile_state, "select_statement", None))
         if outer is not None and any(own is each for own in outer.own for each in made_from):
-            level.trusted = True
+            level.is_condition = True
         alias: Any = self._aliases[-1] if self._aliases else None
         if outer is not None and hash(alias) in outer.filtered and any(alias.element is each for each in made_from):
-            level.trusted = True
+            level.is_filtered = True
         self._read(level, froms, select._where_criteria)
         return froms
 
@@ -99,7 +99,7 @@ class Proving:
         if asfrom:
             self._names.add(table.name.casefold())
             level: Level | None = self.stack[-1].get(_LEVEL) if self.stack else None
-            if level is None or not (level.trusted or hash(table) in level.tables):
+            if level is None or hash(table) not in level.tables:
                 self._unread(table)
         return super().visit_table(table, asfrom=asfrom, **kw)  # type: ignore[misc]
 
@@ -170,15 +170,23 @@ class Proving:
         for element in froms:
             self._collect(level, element, conditions)
         level.own += [part for condition in conditions for part in own_selects(condition)]
-        if level.trusted:
+        if level.is_condition:
+            self._see_correlation(level)
+        if level.is_condition or level.is_filtered:
             return
-        pending = [each for each in level.occurrences if not self._is_filtered(level, each)]
-        tied = [each for each in pending if self._is_tied(level, each)]
-        while tied:  # what is tied may be what another is tied to
-            pending = [each for each in pending if not each.proven]
-            tied = [each for each in pending if self._is_tied(level, each)]
-        for occurrence in pending:
-            self._refuse(occurrence)
+        for occurrence in level.occurrences:
+            if not (self._is_filtered(occurrence) or self._is_tied(level, occurrence)):
+                self._refuse(occurrence)
+
+    def _see_correlation(self, level: Level) -> None:
+        """A part of our own conditions reads aliases that are made for it, and is about the row outside.
+
+        SQLAlchemy may put more into its FROM clause while it adapts it to an alias; then it is about any row.
+        """
+        outside = set() if level.outer is None else {hash(each.element) for each in level.outer.visible()}
+        for occurrence in level.occurrences:
+            if not isinstance(occurrence.element, Alias) or hash(occurrence.element) in outside:
+                self._refuse(occurrence)
 
     def _collect(self, level: Level, element: Any, conditions: tuple[Any, ...]) -> None:
         if isinstance(element, FromGrouping):
@@ -204,11 +212,9 @@ class Proving:
             guarded = self._guard(table)
             if guarded is not None:
                 self._touch(guarded)
-                occurrence = Occurrence(element, guarded, conditions)
                 if guarded is not plain(table):
                     self.facts.refusals.append(advice.ANOTHER_TABLE.format(table=guarded))
-                    occurrence.proven = True
-                level.occurrences.append(occurrence)
+                level.occurrences.append(Occurrence(element, guarded, conditions))
         elif isinstance(element, AliasedReturnsRows) and is_made_of_selects(element):
             self._filter_from_outside(level, element, conditions)  # else its SELECT is looked at by itself
         elif entity is not None and (protection := protection_of(entity.mapper)) is not None:
@@ -225,17 +231,15 @@ class Proving:
                     self.facts.protections.add(protection)
                     level.filtered.add(hash(element))
 
-    def _is_filtered(self, level: Level, occurrence: Occurrence) -> bool:
+    def _is_filtered(self, occurrence: Occurrence) -> bool:
         """Whether there is a condition of ours on these very rows."""
+        if any(is_false(condition) for condition in occurrence.conditions):
+            return True
         protection = occurrence.entity or protection_of(occurrence.table)
-        if occurrence.proven or any(is_false(condition) for condition in occurrence.conditions):
-            occurrence.proven = True
-        elif protection is not None:
-            whole = occurrence.table is None or occurrence.table is protection.table
-            occurrence.proven = any(
-                self._is_ours(condition, occurrence, protection, whole) for condition in occurrence.conditions
-            )
-        return occurrence.proven
+        if protection is None:
+            return False
+        whole = occurrence.table is None or occurrence.table is protection.table
+        return any(self._is_ours(condition, occurrence, protection, whole) for condition in occurrence.conditions)
 
     def _is_ours(self, condition: Any, occurrence: Occurrence, protection: Protection, whole: bool) -> bool:
         annotations = condition._annotations
@@ -270,32 +274,31 @@ class Proving:
         protection = protection_of(table)
         if protection is not None:
             keys = [key for key in table.foreign_key_constraints if is_inherited_key(key)]
-            occurrence.proven = table is not protection.table and any(
-                self._is_joined(level, occurrence, key) for key in keys
-            )
-        elif not is_mapped(table):
-            occurrence.proven = all(
-                self._is_joined(level, occurrence, key) or self._is_loaded(occurrence, key)
-                for key, _, _ in references(table)
-            )
-        return occurrence.proven
+            return any(self._is_joined(level, occurrence, key) for key in keys)
+        if is_mapped(table):
+            return False
+        return all(
+            self._is_joined(level, occurrence, key) or self._is_loaded(occurrence, key)
+            for key, _, _ in references(table)
+        )
 
     def _is_joined(self, level: Level, occurrence: Occurrence, key: Any) -> bool:
         return all(
             any(
-                self._leads_to_proven(level, other, element.column)
+                self._leads_to(level, other, element.column)
                 for own, other in equalities(occurrence.conditions)
                 if is_column_of(own, occurrence.element, element.parent)
             )
             for element in key.elements
         )
 
-    def _leads_to_proven(self, level: Level, column: Any, target: Column[Any]) -> bool:
+    def _leads_to(self, level: Level, column: Any, target: Column[Any]) -> bool:
         if not isinstance(column, ColumnClause) or column.table is None:
             return False
         for occurrence in level.visible():
             if hash(occurrence.element) == hash(column.table):
-                return occurrence.proven and is_column_of(column, occurrence.element, target)
+                # whether that one is filtered is looked at by itself
+                return occurrence.table is target.table and is_column_of(column, occurrence.element, target)
         # what a sub-query gives of filtered rows; it is looked at by itself
         return not isinstance(base_of(column.table), TableClause) and column.shares_lineage(target)
 
@@ -329,9 +332,7 @@ class Proving:
         if write is not None and write.protection is not None and not nested:
             self._prove_change(write, table, conditions)
         if write is not None and self._guard(table) is not None:
-            occurrence = Occurrence(table, write.table, conditions)
-            occurrence.proven = True  # so that other tables may be tied to it; who changes it is decided elsewhere
-            level.occurrences.append(occurrence)
+            level.target = Occurrence(table, write.table, conditions)  # other tables may be tied to it
         self._read(level, [each for each in extra_froms if hash(each) != hash(table)], statement._where_criteria)
 
     def _prove_change(self, write: Write, table: Any, conditions: tuple[Any, ...]) -> None:

@@ -266,7 +266,7 @@ def test_nothing_is_served_before_the_policies_are_there(store: Store) -> None:
     response = store.get(path="/open")
     assert response.status_code == 500 and b"row security" not in response.data
     store.app.testing = True
-    with pytest.raises(ConfigurationError, match="not enabled on orders: flask keys row-security --apply"):
+    with pytest.raises(ConfigurationError, match=r"not enabled on orders, row .*: flask keys row-security --apply"):
         store.get(path="/missing")
     store.apply()
     assert store.get(path="/open").json == {"seen": []}
@@ -449,6 +449,32 @@ def test_several_databases_are_told_apart_by_their_bind(make_store: Any, postgre
         store.get(path="/open")
     assert store.run("--apply", "--bind", "more", "--url", as_role(url, OWNER)).exit_code == 0
     assert store.get(path="/open").json == {"seen": []}
+
+
+def test_another_application_of_the_process_has_tables_of_its_own(make_store: Any, tmp_path: Path) -> None:
+    store = make_store()
+    other = make_store(ARCHIE_KEYS_ROW_SECURITY=False)
+
+    class Bill(other.db.Model):  # type: ignore[name-defined, misc]
+        __tablename__ = "bills"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    other.keys.protect(Bill, resource="bills")
+    assert "bills" not in store.run().stdout
+    assert "bills" in other.run().stdout
+    store.apply()
+    assert store.get(store.secret()).json == {"seen": [1, 3]}
+    with store.app.app_context():
+        assert row_security.is_checked(store.db.engine)
+    assert other.get(path="/open").json == {"seen": [1, 2, 3]}, "where it is off, PostgreSQL is told nothing"
+
+
+def test_an_older_sqlalchemy_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sqlalchemy.__version__", "2.0.44")
+    app = Flask("old", instance_path=str(tmp_path))
+    app.config["ARCHIE_KEYS_ROW_SECURITY"] = True
+    with pytest.raises(ConfigurationError, match=r"ARCHIE_KEYS_ROW_SECURITY needs SQLAlchemy 2\.1; this is 2\.0\.44"):
+        ArchieKeys(app)
 
 
 def test_flask_sqlalchemy_lite(postgres_server: PostgresServer, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy.orm import (
     subqueryload,
 )
 
-from flask_archie_keys.errors import Forbidden, RowNotFound, Unguarded
+from flask_archie_keys.errors import ConfigurationError, Forbidden, RowNotFound, Unguarded
 from flask_archie_keys.store import guard
 
 from .world import KeyAccess, World, all_actions
@@ -114,12 +114,34 @@ class Yard(Base):
     zone: Mapped[str]
 
 
+class Depot(Base):
+    """Not protected, and never read without what is."""
+
+    __tablename__ = "depot"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    place: Mapped[str]
+    parts: Mapped[list[Part]] = relationship(
+        primaryjoin=lambda: Depot.place == foreign(Part.place), viewonly=True, lazy="joined"
+    )
+
+
+class Log(Base):
+    """Its defaults of the database are read by a SELECT of their own."""
+
+    __tablename__ = "log"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    zone: Mapped[str]
+    made: Mapped[int] = mapped_column(server_default="5")
+    __table_args__ = {"implicit_returning": False}  # noqa: RUF012
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012
+
+
 _parts = aliased(Part, name="yard_parts")
 Yard.parts = relationship(  # type: ignore[attr-defined]
     _parts, primaryjoin=lambda: Yard.zone == foreign(_parts.zone), viewonly=True
 )
 
-for model, resource in ((Part, "parts"), (Label, "labels"), (Crate, "crates")):
+for model, resource in ((Part, "parts"), (Label, "labels"), (Crate, "crates"), (Log, "logs")):
     guard.protect(model, resource)
 guard.unprotected(PartOrder)
 
@@ -144,6 +166,7 @@ def other(world: World) -> Iterator[World]:
                 green,
                 Yard(id=1, zone="a"),
                 Yard(id=2, zone="b"),
+                Depot(id=1, place="x"),
                 OakCrate(id=1, zone="a", wood="oak", age=3),
                 WoodenCrate(id=2, zone="a", wood="pine", outer_id=1),
                 Crate(id=3, zone="b", outer_id=1),
@@ -279,6 +302,46 @@ def test_a_table_of_another_database_with_the_same_name(other: World) -> None:
         s.execute(select(namesake))
     guard.unprotected(namesake)
     assert len(s.execute(select(namesake)).all()) == 3, "who declared it has said so"
+
+
+def test_a_link_table_joined_to_one_end_only(other: World) -> None:
+    s = other.session()
+    both = (part_link.c.plant == Part.place) & (part_link.c.number == Part.number)
+    with pytest.raises(Unguarded, match="part_link refers to the protected table"):
+        s.execute(select(part_link.c.label_id).join(Part, both)).all()
+    statement = select(part_link.c.label_id).join(Part, both).join(Label, Label.id == part_link.c.label_id)
+    assert s.scalars(statement).all() == [RED]
+
+
+def test_a_relationship_that_is_always_joined(other: World) -> None:
+    yard = other.session().scalars(select(Depot)).unique().one()
+    assert [part.code for part in yard.parts] == ["X1"]
+
+
+def test_what_a_flush_makes_may_be_read_by_it(other: World) -> None:
+    """Defaults of the database are fetched, and foreign keys lead to new rows, whatever may be read afterwards."""
+    grants = {"logs": {"write": None, "read": "zone = 'a'"}, "parts": {"write": None, "read": "zone = 'a'"}}
+    other.who = KeyAccess(grants, zone="a")  # type: ignore[arg-type]
+    s = other.session()
+    log = Log(id=1, zone="b")
+    s.add(log)
+    s.flush()
+    assert log.__dict__["made"] == 5
+    s.add(PartOrder(part=Part(place="q", number=1, zone="b", code="Q1")))
+    s.commit()
+    with pytest.raises(RowNotFound):
+        s.refresh(log)
+
+
+def test_a_rule_of_another_class_is_refused(other: World) -> None:
+    class Wrong(KeyAccess):
+        def may(self, resource: str, action: Any, model: Any = None) -> Any:
+            return super().may("labels", action)
+
+    other.who = Wrong({"labels": all_actions(None)})
+    for statement in (select(Part), select(Depot)):
+        with pytest.raises(ConfigurationError, match="the rule of the resource parts is for"):
+            other.session().execute(statement)
 
 
 def test_a_write_grant_does_not_read(other: World) -> None:

@@ -64,7 +64,7 @@ class World:
         self.engine = engine
         self.who: Any = None
         Base.metadata.create_all(engine)
-        self._seed(Base.metadata.sorted_tables)
+        seed(self.engine, {})
         self.key = KeyAccess(
             {
                 "docs": all_actions(BY_ENV),
@@ -80,6 +80,7 @@ class World:
         self.admin = KeyAccess(
             {"docs": all_actions(None), "notes": all_actions(None), "pages": all_actions(None)}, "admin"
         )
+        self.empty = KeyAccess(self.key.grants, "empty")
         self.stranger = KeyAccess({}, "stranger", env="prod")
         self._sessions: list[Session] = []
 
@@ -106,6 +107,19 @@ class World:
                 failed = False
             finally:
                 guard.leave(block, failed)
+
+    @contextmanager
+    def granting(self, resource: str, **actions: Any) -> Iterator[None]:
+        """The keys have other filters for a while; ``...`` takes a grant away."""
+        grants: Any = self.key.grants[resource]
+        before = dict(grants)
+        grants.update(actions)
+        for action in [action for action, filter in actions.items() if filter is ...]:
+            del grants[action]
+        try:
+            yield
+        finally:
+            grants.update(before)
 
     def session(self, **kw: Any) -> Session:
         self._sessions.append(Session(self.engine, **kw))
@@ -137,22 +151,29 @@ class World:
         self.raw("UPDATE doc SET favourite_id = NULL, parent_id = NULL")
         for table in reversed(Base.metadata.sorted_tables):
             self.raw(f"DELETE FROM {table.name}")
-        self._seed(Base.metadata.sorted_tables)
+        seed(self.engine, {})
 
-    def _seed(self, tables: Any) -> None:
-        connection = self.engine.raw_connection()
-        cursor = connection.cursor()
-        place = "?" if self.engine.dialect.name == "sqlite" else "%s"
-        order = ["folder", "tag", "setting", "public_page", "doc", "special_doc", "note", "doc_tag", "remark", "visit"]
-        for name in order:
-            columns = ", ".join(column.name for column in Base.metadata.tables[name].columns)
-            # parents first: documents refer to each other
-            for row in sorted(ROWS[name], key=lambda row: (name == "doc" and row[7] is not None, row[0])):
-                cursor.execute(f"INSERT INTO {name} ({columns}) VALUES ({', '.join([place] * len(row))})", row)
-            if place == "%s" and "id" in Base.metadata.tables[name].columns and name != "special_doc":
-                cursor.execute(f"ALTER SEQUENCE {name}_id_seq RESTART 100")
-        connection.commit()
-        connection.close()
+
+def seed(engine: Engine, only: Mapping[str, Callable[[tuple[Any, ...]], bool]]) -> None:
+    """Put the models' rows into empty tables.
+
+    :param only: whether a row is wanted, by table.
+    """
+    connection = engine.raw_connection()
+    cursor = connection.cursor()
+    place = "?" if engine.dialect.name == "sqlite" else "%s"
+    order = ["folder", "tag", "setting", "public_page", "doc", "special_doc", "note", "doc_tag", "remark", "visit"]
+    for name in order:
+        columns = Base.metadata.tables[name].columns
+        wanted = [row for row in ROWS[name] if name not in only or only[name](row)]
+        # parents first: documents refer to each other
+        for row in sorted(wanted, key=lambda row: (name == "doc" and row[7] is not None, row[0])):
+            names = ", ".join(column.name for column in columns)
+            cursor.execute(f"INSERT INTO {name} ({names}) VALUES ({', '.join([place] * len(row))})", row)
+        if place == "%s" and "id" in columns and name != "special_doc":
+            cursor.execute(f"ALTER SEQUENCE {name}_id_seq RESTART 100")
+    connection.commit()
+    connection.close()
 
 
 Run = Callable[[World, Session], Any]

@@ -6,8 +6,10 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     Column,
     ColumnDefault,
+    ColumnElement,
     Integer,
     MetaData,
     String,
@@ -23,9 +25,10 @@ from sqlalchemy import (
     union,
 )
 from sqlalchemy.exc import StatementError
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session, aliased
 
-from ..models import Doc, Folder, Setting, SpecialDoc, doc_tag
+from ..models import Doc, Folder, Note, Setting, SpecialDoc, Tag, doc_tag
 from ..world import World
 from . import case, each_refused
 from .reading import titles
@@ -86,6 +89,20 @@ def _(world: World, s: Session) -> Any:
     return titles(s.scalars(select(aliased(Doc, select(docs).subquery())).where(text("id < 4 AND title <> 'seen b'"))))
 
 
+@case(CORE, "… where the sub-query is more than the rows of the table", "refused", advice=CLASS)
+def _(world: World, s: Session) -> Any:
+    parts: list[Any] = [
+        select(docs).distinct(),
+        select(docs).limit(1),
+        select(docs).where(docs.c.id == 3),
+        select(docs).group_by(docs.c.id),
+        select(docs, func.count().over().label("total")),
+    ]
+    statements = [select(aliased(Doc, part.subquery()).title) for part in parts]
+    each_refused([partial(s.execute, statement) for statement in statements], CLASS)
+    return s.execute(statements[0])
+
+
 @case(CORE, "the same sub-query once more beside it", "refused", advice=CLASS)
 def _(world: World, s: Session) -> Any:
     part = select(docs)
@@ -107,13 +124,31 @@ def _(world: World, s: Session) -> Any:
     return list(s.scalars(select(special.c.extra).select_from(Doc).join(special, special.c.id == Doc.id)))
 
 
-@case(CORE, "the table of a derived class, joined by another column", "refused", advice="the table special_doc is protected")
+@case(
+    CORE,
+    "the table of a derived class, joined by another column",
+    "refused",
+    advice="the table special_doc is protected",
+)
 def _(world: World, s: Session) -> Any:
     special: Any = SpecialDoc.__table__
     return list(s.scalars(select(special.c.extra).select_from(Doc).join(special, special.c.id == Doc.size)))
 
 
-@case(CORE, "the table of a derived class, on the side of an outer join that keeps all its rows", "refused", advice="special_doc")
+@case(
+    CORE, "the table of a derived class, compared with itself", "refused", advice="the table special_doc is protected"
+)
+def _(world: World, s: Session) -> Any:
+    special: Any = SpecialDoc.__table__
+    return list(s.scalars(select(special.c.extra).where(special.c.id == special.c.id)))
+
+
+@case(
+    CORE,
+    "the table of a derived class, on the side of an outer join that keeps all its rows",
+    "refused",
+    advice="special_doc",
+)
 def _(world: World, s: Session) -> Any:
     special: Any = SpecialDoc.__table__
     return list(s.scalars(select(special.c.extra).outerjoin(Doc, special.c.id == Doc.id)))
@@ -124,9 +159,22 @@ def _(world: World, s: Session) -> Any:
     return s.execute(select(doc_tag)).all()
 
 
-@case(CORE, "an association table by a key of one's own, as loading a relationship does it", "refused", advice="doc_tag")
+@case(
+    CORE, "an association table by a key of one's own, as loading a relationship does it", "refused", advice="doc_tag"
+)
 def _(world: World, s: Session) -> Any:
     return s.execute(select(doc_tag.c.tag_id).where(doc_tag.c.doc_id == 3)).all()
+
+
+@case(CORE, "the same in a statement that names the class", "refused", advice="doc_tag")
+def _(world: World, s: Session) -> Any:
+    statement = select(Tag.name, doc_tag.c.tag_id).join(doc_tag, doc_tag.c.tag_id == Tag.id)
+    return s.execute(statement.where(doc_tag.c.doc_id == 3, Tag.docs.any())).all()
+
+
+@case(CORE, "an association table joined by the wrong column", "refused", advice="doc_tag")
+def _(world: World, s: Session) -> Any:
+    return list(s.scalars(select(doc_tag.c.tag_id).join(Note, Note.id == doc_tag.c.doc_id)))
 
 
 @case(CORE, "an association table joined to the class", "filtered", expect=[1])
@@ -139,14 +187,21 @@ def _(world: World, s: Session) -> Any:
     return list(s.scalars(select(doc_tag.c.tag_id).outerjoin(Doc, Doc.id == doc_tag.c.doc_id)))
 
 
-@case(CORE, "another Table object or table() of that name", "refused", advice="a table object that is not the mapped one")
+@case(
+    CORE, "another Table object or table() of that name", "refused", advice="a table object that is not the mapped one"
+)
 def _(world: World, s: Session) -> Any:
     other = Table("doc", MetaData(), Column("id", Integer), Column("title", String))
     each_refused([lambda: s.execute(select(other)), lambda: s.execute(insert(other))], "is not the mapped one")
     return s.execute(select(table("DOC", column("title")))).all()
 
 
-@case(CORE, "names of columns, labels, aliases and literals that are like the table's", "works", expect=[("doc", "doc", "doc")])
+@case(
+    CORE,
+    "names of columns, labels, aliases and literals that are like the table's",
+    "works",
+    expect=[("doc", "doc", "doc")],
+)
 def _(world: World, s: Session) -> Any:
     setting = aliased(Setting, name="doc")
     statement = select(setting.doc, setting.doc.label("doc_tag"), literal_column("'doc'")).where(setting.id == 1)
@@ -215,12 +270,50 @@ def _(world: World, s: Session) -> Any:
 
 @case(TEXT, "literal_column() with a sub-select", "refused", advice=A_TEXT)
 def _(world: World, s: Session) -> Any:
-    return s.execute(select(literal_column("(SELECT max(title) FROM doc)"))).all()
+    most = literal_column("(SELECT max(title) FROM doc)")
+    each_refused([lambda: s.execute(select(Doc.title, most))], A_TEXT)
+    return s.execute(select(most)).all()
 
 
 @case(TEXT, "an operator with a sub-select in it", "refused", advice=A_TEXT)
 def _(world: World, s: Session) -> Any:
     return s.execute(select(Folder.id.op("+ (SELECT max(id) FROM doc) +")(0))).all()
+
+
+class Peek(ColumnElement[str]):
+    """A construct of the application's own, which renders the table by itself."""
+
+    inherit_cache = True
+    type = String()
+
+
+@compiles(Peek)
+def _peek(element: Peek, compiler: Any, **kw: Any) -> str:
+    return f"(SELECT max(title) FROM {compiler.process(docs, asfrom=True)})"
+
+
+@case(TEXT, "a construct of the application's own that renders the table", "refused", advice=CLASS)
+def _(world: World, s: Session) -> Any:
+    return s.execute(select(Peek())).all()
+
+
+class Changing(ColumnElement[bool]):
+    """A construct that is written differently each time."""
+
+    inherit_cache = True
+    type = Boolean()
+    times = 0
+
+
+@compiles(Changing)
+def _changing(element: Changing, compiler: Any, **kw: Any) -> str:
+    Changing.times += 1
+    return f"1 = {'1' if Changing.times % 2 else '2'}"
+
+
+@case(TEXT, "a construct that is written differently each time", "refused", advice="use it through session.execute()")
+def _(world: World, s: Session) -> Any:
+    return s.execute(select(Doc).where(Changing())).all()
 
 
 @case(TEXT, "a text that only mentions the name", "works", expect=["doc"])
@@ -250,7 +343,12 @@ def _(world: World, s: Session) -> Any:
         return connection.execute(text("SELECT * FROM doc")).all()
 
 
-@case(PAST, "another session, which nothing was set up for", "filtered", expect=["seen a", "seen b", "seen memo", "seen special"])
+@case(
+    PAST,
+    "another session, which nothing was set up for",
+    "filtered",
+    expect=["seen a", "seen b", "seen memo", "seen special"],
+)
 def _(world: World, s: Session) -> Any:
     class Another(Session):
         pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Table, delete, func, insert, literal, select, update
+from sqlalchemy import Table, delete, func, insert, literal, select, text, update
 from sqlalchemy.orm import Session
 
 from flask_archie_keys.errors import Forbidden
@@ -41,7 +41,12 @@ def _(world: World, s: Session) -> Any:
         ]
 
 
-@case(SCOPE, "joins of several protected tables", "filtered", expect=[("seen a", "seen note"), ("seen a", "seen second note")])
+@case(
+    SCOPE,
+    "joins of several protected tables",
+    "filtered",
+    expect=[("seen a", "seen note"), ("seen a", "seen second note")],
+)
 def _(world: World, s: Session) -> Any:
     notes: Any = Note.__table__
     with world.engine.connect() as connection:
@@ -59,6 +64,11 @@ def _(world: World, s: Session) -> Any:
 @case(SCOPE, "the table of a derived class alone", "refused", advice="whose row filter is on doc")
 def _(world: World, s: Session) -> Any:
     return scope(world, select(special))
+
+
+@case(SCOPE, "the table of a derived class, joined by another column", "refused", advice="special_doc", who="admin")
+def _(world: World, s: Session) -> Any:
+    return s.execute(scope(world, select(special.c.extra).join(docs, docs.c.size == special.c.id))).all()
 
 
 @case(SCOPE, "an outer join", "refused", advice="joined by an outer join")
@@ -81,6 +91,14 @@ def _(world: World, s: Session) -> Any:
     most = select(func.max(docs.c.title)).scalar_subquery()
     with world.engine.connect() as connection:
         return connection.execute(scope(world, select(docs.c.title, most.label("most"), literal(1)))).all()
+
+
+@case(
+    SCOPE, "a text that is added to its FROM clause afterwards", "refused", advice="a text of SQL names the table doc"
+)
+def _(world: World, s: Session) -> Any:
+    statement = scope(world, select(docs.c.title, text("d.title")))
+    return s.execute(statement.select_from(docs, text("doc AS d"))).all()
 
 
 @case(SCOPE, "a union, or what is no select, update or delete", "refused", advice="scope its parts")
@@ -133,11 +151,18 @@ def _(world: World, s: Session) -> Any:
 
 @case(SCOPE, "a select for what may be changed", "filtered", expect=["seen a"])
 def _(world: World, s: Session) -> Any:
-    world.key.grants["docs"]["update"] = "id = 1 OR env = 'dev'"  # type: ignore[index]
-    try:
+    with world.granting("docs", update="id = 1 OR env = 'dev'"):
         return titles(s.execute(scope(world, select(docs), "update")))
-    finally:
-        world.key.grants["docs"]["update"] = "env = $context.env"  # type: ignore[index]
+
+
+@case(SCOPE, "update() reaches only what may also be read", "filtered", expect=4)
+def _(world: World, s: Session) -> Any:
+    with world.granting("docs", update=None):
+        counts = {
+            s.execute(scope(world, update(docs).values(size=50), "update")).rowcount,  # type: ignore[attr-defined]
+            s.execute(update(Doc).values(size=50)).rowcount,  # type: ignore[attr-defined]
+        }
+        return counts.pop() if len(counts) == 1 else counts
 
 
 @case(SCOPE, "without a grant", "refused", error=Forbidden, expect="docs:read", who="stranger", advice="a grant")

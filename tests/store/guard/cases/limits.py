@@ -23,7 +23,9 @@ def _(world: World, s: Session) -> Any:
     return len(cursor.fetchall())
 
 
-@case(LEFT, "ON DELETE CASCADE from a row that is not protected", "left over", expect=0, only="postgresql", advice=IN_KEYS)
+@case(
+    LEFT, "ON DELETE CASCADE from a row that is not protected", "left over", expect=0, only="postgresql", advice=IN_KEYS
+)
 def _(world: World, s: Session) -> Any:
     world.raw("DELETE FROM remark")
     world.raw("DELETE FROM visit")
@@ -61,6 +63,12 @@ def _(world: World, s: Session) -> Any:
     return kept.title
 
 
-@case(LEFT, "a folder's name that comes from what is hidden: whatever is not protected", "left over", expect="bin", advice="protect it")
+@case(
+    LEFT,
+    "a folder's name that comes from what is hidden: whatever is not protected",
+    "left over",
+    expect="bin",
+    advice="protect it",
+)
 def _(world: World, s: Session) -> Any:
     return s.get_one(Folder, 2).name

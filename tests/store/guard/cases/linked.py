@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import delete, insert, literal_column, select, update
+from sqlalchemy import delete, event, insert, literal_column, select, update
 from sqlalchemy.orm import Session, joinedload
 
 from flask_archie_keys.errors import Forbidden, RowNotFound
@@ -74,7 +74,12 @@ def _(world: World, s: Session) -> Any:
     s.commit()
 
 
-@case(KEYS, "through a relationship to an object that another principal has loaded", "refused", advice="use session.merge(obj)")
+@case(
+    KEYS,
+    "through a relationship to an object that another principal has loaded",
+    "refused",
+    advice="use session.merge(obj)",
+)
 def _(world: World, s: Session) -> Any:
     with world.acting(world.other), world.session() as theirs:
         hidden = theirs.get_one(Doc, 3)
@@ -84,7 +89,9 @@ def _(world: World, s: Session) -> Any:
 
 @case(KEYS, "to visible rows, to rows of the same flush, to nothing", "works", expect=[1, 1, None])
 def _(world: World, s: Session) -> Any:
-    new = Doc(env="prod", title="new", parent_id=1, notes=[Note(text="seen new")], children=[Doc(env="prod", title="kid")])
+    new = Doc(
+        env="prod", title="new", parent_id=1, notes=[Note(text="seen new")], children=[Doc(env="prod", title="kid")]
+    )
     visit = Visit(doc_id=1, path="/")
     s.add_all([new, visit, Visit(path="/nowhere")])
     s.commit()
@@ -93,14 +100,22 @@ def _(world: World, s: Session) -> Any:
     return [len(new.notes), len(new.children), visit.doc_id]
 
 
-@case(KEYS, "as text where the column is a number", "works", after=lambda w: w.raw("SELECT 1 FROM visit WHERE path = '/s'"), only="sqlite")
+@case(
+    KEYS,
+    "as text where the column is a number",
+    "works",
+    after=lambda w: w.raw("SELECT 1 FROM visit WHERE path = '/s'"),
+    only="sqlite",
+)
 def _(world: World, s: Session) -> Any:
     s.get_one(Doc, 1)
     s.add(Visit(doc_id="2", path="/s"))
     s.commit()
 
 
-@case(KEYS, "set by post_update, in a circle", "works", after=lambda w: w.raw("SELECT 1 FROM doc WHERE favourite_id > 0"))
+@case(
+    KEYS, "set by post_update, in a circle", "works", after=lambda w: w.raw("SELECT 1 FROM doc WHERE favourite_id > 0")
+)
 def _(world: World, s: Session) -> Any:
     doc = s.get_one(Doc, 1)
     doc.favourite = Note(doc=doc, text="seen best")
@@ -160,7 +175,12 @@ def _(world: World, s: Session) -> Any:
     return sorted(doc.title for doc in tag.docs)
 
 
-@case(LINKS, "deleting a row that is linked", "works", after=lambda w: [row[0] for row in w.dump()["doc_tag"]] == [1, 3, 3])
+@case(
+    LINKS,
+    "deleting a row that is linked",
+    "works",
+    after=lambda w: [row[0] for row in w.dump()["doc_tag"]] == [1, 3, 3],
+)
 def _(world: World, s: Session) -> Any:
     world.raw("INSERT INTO doc_tag VALUES (7, 1)")
     s.delete(s.get_one(Doc, 7))
@@ -182,11 +202,31 @@ def _(world: World, s: Session) -> Any:
     return list(tag.docs)
 
 
-@case(LINKS, "with a grant for reading only", "refused", error=Forbidden, expect="may not change what is linked", who="reader")
+@case(
+    LINKS,
+    "with a grant for reading only",
+    "refused",
+    error=Forbidden,
+    expect="may not change what is linked",
+    who="reader",
+)
 def _(world: World, s: Session) -> Any:
     doc = s.get_one(Doc, 1)
     doc.tags.append(s.get_one(Tag, 2))
     s.commit()
+
+
+@case(LINKS, "a mapper's event that links a hidden row in a flush", "refused", error=RowNotFound, advice=NO_ROW)
+def _(world: World, s: Session) -> Any:
+    def link(mapper: Any, connection: Any, target: Any) -> None:
+        connection.execute(doc_tag.insert().values(doc_id=3, tag_id=2))
+
+    event.listen(Tag, "after_insert", link)
+    try:
+        s.add(Tag(name="green"))
+        s.commit()
+    finally:
+        event.remove(Tag, "after_insert", link)
 
 
 @case(LINKS, "statements on the association table", "refused", advice="change the relationship of the mapped objects")

@@ -48,7 +48,9 @@ def _(world: World, s: Session) -> Any:
     return kept, s.query(Doc).filter_by(id=3).first()
 
 
-@case(MAP, "session.get() where nobody acts, of what a key has loaded", "refused", error=NobodyActs, advice="nobody acts")
+@case(
+    MAP, "session.get() where nobody acts, of what a key has loaded", "refused", error=NobodyActs, advice="nobody acts"
+)
 def _(world: World, s: Session) -> Any:
     kept = s.get(Doc, 1)
     with world.acting(None):
@@ -78,7 +80,9 @@ def _(world: World, s: Session) -> Any:
     return doc.title
 
 
-@case(AGAIN, "session.refresh() of some attributes, deferred ones, collections", "works", expect=["seen body", 1, "box"])
+@case(
+    AGAIN, "session.refresh() of some attributes, deferred ones, collections", "works", expect=["seen body", 1, "box"]
+)
 def _(world: World, s: Session) -> Any:
     doc = s.get_one(Doc, 1)
     s.refresh(doc, ["title", "tags", "folder"])
@@ -162,7 +166,12 @@ def _(world: World, s: Session) -> Any:
     return [*found, doc.title]
 
 
-@case(AGAIN, "an object that has moved out leaves the session, and get() does not find it", "filtered", expect=[None, False])
+@case(
+    AGAIN,
+    "an object that has moved out leaves the session, and get() does not find it",
+    "filtered",
+    expect=[None, False],
+)
 def _(world: World, s: Session) -> Any:
     doc = s.get_one(Doc, 1)
     s.commit()
@@ -245,7 +254,12 @@ def _(world: World, s: Session) -> Any:
     return kept, titles(s.scalars(select(Doc)))
 
 
-@case(SESSIONS, "a session of another principal, emptied", "filtered", expect=["seen a", "seen b", "seen memo", "seen special"])
+@case(
+    SESSIONS,
+    "a session of another principal, emptied",
+    "filtered",
+    expect=["seen a", "seen b", "seen memo", "seen special"],
+)
 def _(world: World, s: Session) -> Any:
     with world.acting(world.other):
         kept = s.scalars(select(Doc)).all()
@@ -262,7 +276,12 @@ def _(world: World, s: Session) -> Any:
     s.commit()
 
 
-@case(SESSIONS, "a collection that was loaded in an unrestricted block", "filtered", expect=["seen a", "seen b", "seen special"])
+@case(
+    SESSIONS,
+    "a collection that was loaded in an unrestricted block",
+    "filtered",
+    expect=["seen a", "seen b", "seen special"],
+)
 def _(world: World, s: Session) -> Any:
     with world.unrestricted():
         folder = s.get_one(Folder, 1)
@@ -278,7 +297,12 @@ def _(world: World, s: Session) -> Any:
     return folder.titles
 
 
-@case(SESSIONS, "an unrestricted block that ends with an error", "filtered", expect=[None, ["seen a", "seen b", "seen special"]])
+@case(
+    SESSIONS,
+    "an unrestricted block that ends with an error",
+    "filtered",
+    expect=[None, ["seen a", "seen b", "seen special"]],
+)
 def _(world: World, s: Session) -> Any:
     try:
         with world.unrestricted():
@@ -290,14 +314,22 @@ def _(world: World, s: Session) -> Any:
     return [s.get(Doc, 3), titles(s.get_one(Folder, 1).docs)]
 
 
-@case(SESSIONS, "what is pending before an unrestricted block is not written by it", "refused", error=Forbidden, expect="may not write")
+@case(
+    SESSIONS,
+    "what is pending before an unrestricted block is not written by it",
+    "refused",
+    error=Forbidden,
+    expect="may not write",
+)
 def _(world: World, s: Session) -> Any:
     s.add(Doc(env="dev", title="planted"))
     with world.unrestricted():
         s.scalars(select(Doc)).all()
 
 
-@case(SESSIONS, "objects loaded before and in an unrestricted block keep their changes", "works", expect=["a", "changed"])
+@case(
+    SESSIONS, "objects loaded before and in an unrestricted block keep their changes", "works", expect=["a", "changed"]
+)
 def _(world: World, s: Session) -> Any:
     mine = s.get_one(Doc, 1)
     with world.unrestricted():

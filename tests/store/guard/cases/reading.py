@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import and_, exists, func, lambda_stmt, literal, not_, or_, select, text, true, union, union_all
-from sqlalchemy.orm import Bundle, Session, aliased, join, outerjoin, with_loader_criteria, with_polymorphic
+from sqlalchemy import and_, exists, func, lambda_stmt, literal, not_, or_, select, text, true, union, union_all, update
+from sqlalchemy.orm import Bundle, Session, aliased, join, joinedload, outerjoin, with_loader_criteria, with_polymorphic
 
 from ..models import Doc, Folder, MemoDoc, Note, SpecialDoc, Tag
 from ..world import World
@@ -71,7 +71,7 @@ def _(world: World, s: Session) -> Any:
     SELECT,
     "a window function and nothing else of the class, where SQLAlchemy adds no criteria",
     "refused",
-    advice="with select_from() and join() where only expressions name it",
+    advice="with select_from(), join() or exists() where only an expression names it",
 )
 def _(world: World, s: Session) -> Any:
     return list(s.scalars(select(func.sum(Doc.size).over())))
@@ -168,6 +168,22 @@ def _(world: World, s: Session) -> Any:
         list(s.scalars(select(Tag.name).where(Tag.docs.any()))),
         sorted(s.scalars(select(Note.text).where(Note.doc.has()))),
     ]
+
+
+@case(
+    SELECT,
+    "any() and has() over a relationship of a class to itself, where SQLAlchemy adds no criteria",
+    "refused",
+    advice="with select_from(), join() or exists() where only an expression names it",
+)
+def _(world: World, s: Session) -> Any:
+    return list(s.scalars(select(Doc.title).where(Doc.children.any())))
+
+
+@case(SELECT, "the same with exists()", "filtered", expect=["seen a"])
+def _(world: World, s: Session) -> Any:
+    child = aliased(Doc)
+    return list(s.scalars(select(Doc.title).where(exists().where(child.parent_id == Doc.id))))
 
 
 @case(SELECT, "contains() and with_parent()", "filtered", expect=[["seen a"], ["seen a"]])
@@ -299,6 +315,29 @@ def _(world: World, s: Session) -> Any:
     return list(s.scalars(select(Folder.name).options(option)))
 
 
+@case(SELECT, "… on a class that has nothing else to do with it", "filtered", expect=["blue", "red"])
+def _(world: World, s: Session) -> Any:
+    option = with_loader_criteria(Tag, exists().where(Doc.size == Tag.id))
+    return sorted(s.scalars(select(Tag.name).options(option)))
+
+
+@case(
+    SELECT,
+    "a filter with a variable that the key has no value for",
+    "filtered",
+    expect=[[], None, 0, [], 0],
+    who="empty",
+)
+def _(world: World, s: Session) -> Any:
+    return [
+        titles(s.scalars(select(Doc))),
+        s.get(Doc, 1),
+        s.scalar(select(func.count(Doc.id))),
+        titles(s.scalars(select(Folder).options(joinedload(Folder.docs)).where(Folder.id == 1)).unique().one().docs),
+        s.execute(update(Doc).values(size=50)).rowcount,  # type: ignore[attr-defined]
+    ]
+
+
 @case(SELECT, "a text among the conditions that names no table", "filtered", expect=["seen a"])
 def _(world: World, s: Session) -> Any:
     return titles(s.scalars(select(Doc).where(text("doc.id < 4 AND doc.title <> 'seen b'"))))
@@ -309,7 +348,9 @@ def _(world: World, s: Session) -> Any:
     return sorted(note.text for note in s.scalars(select(Note)))
 
 
-@case(SELECT, "a rule over a dotted path, through joins, aliases, any() and sub-queries", "filtered", expect=[2, 2, 1, 2])
+@case(
+    SELECT, "a rule over a dotted path, through joins, aliases, any() and sub-queries", "filtered", expect=[2, 2, 1, 2]
+)
 def _(world: World, s: Session) -> Any:
     note = aliased(Note)
     statements: list[Any] = [
