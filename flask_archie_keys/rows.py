@@ -258,7 +258,7 @@ def _reading(engine: Engine) -> Iterator[Connection]:
         raise StoreUnavailable("the database of the protected tables cannot be used") from error
 
 
-class RowSecurity:
+class Secured:
     """Row security on one database of the current application, for the command line.
 
     :param bind: the name of the bind, where protected tables are in several databases.

@@ -116,11 +116,15 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
     """An empty database on each engine."""
     if request.param == "sqlite":
-        return str(request.getfixturevalue("sqlite_url"))
-    return str(request.getfixturevalue("postgres_server").new_database())
+        yield str(request.getfixturevalue("sqlite_url"))
+        return
+    server = request.getfixturevalue("postgres_server")
+    made = server.new_database()
+    yield made
+    server.drop(made)
 
 
 MakeHost = Callable[..., Host]

@@ -26,6 +26,8 @@ HEADERS = AUTHENTICATION + "test_headers"
 NETWORKS = AUTHENTICATION + "test_allowed_networks"
 DRAIN = "tests/audit/test_drain.py::"
 SPOOL = "tests/audit/test_spool.py::"
+GRANTS = "tests/test_grants.py::"
+CEILING = "tests/permissions/test_ceiling.py::"
 
 
 class Guard(NamedTuple):
@@ -513,6 +515,94 @@ GUARDS = {
         "tests/domain/test_cursors.py",
     ),
     "the list of a cursor": guard("domain/cursors.py", "value[0] == of", "value[0]", "tests/domain/test_cursors.py"),
+    # -- roles, grants and row filters
+    "a role's name is not its grant": guard(
+        "permissions/access.py",
+        'return Denied("missing_grant", scope, whys[0]) if all(whys) else decision',
+        "return decision",
+        GRANTS + "test_a_filter_without_its_variable_denies_and_the_log_says_why",
+    ),
+    "roles and grant together": guard(
+        "context.py",
+        "if requirement.resource is None or isinstance(decision, Denied):",
+        "if requirement.resource is None or decision:",
+        GRANTS + "test_roles_and_grant_are_both_needed_where_both_are_given",
+    ),
+    "the epoch that was read with the key": guard(
+        "permissions/roles.py",
+        "if known is None or epoch != known.epoch:",
+        "if known is None:",
+        GRANTS + "test_a_change_of_a_role_holds_at_the_next_request",
+    ),
+    "only what is granted is granted": guard(
+        "domain/permissions.py",
+        "getattr(grant, action) is True",
+        "True",
+        "tests/permissions/test_roles.py::test_one_action_is_not_the_other",
+    ),
+    "no role that the maker lacks": guard(
+        "permissions/ceiling.py", "    if foreign:\n", "    if False:\n", CEILING + "test_what_goes_beyond"
+    ),
+    "no end that is later": guard(
+        "permissions/ceiling.py",
+        "if latest is not None and",
+        "if False and",
+        CEILING + "test_the_end_is_no_later",
+    ),
+    "1 is not true": guard(
+        "permissions/ceiling.py",
+        "return type(one) is type(other) and one == other",
+        "return one == other",
+        "tests/services/test_ceiling.py::test_values_that_are_only_equal_are_others",
+    ),
+    "a key does not change itself": guard(
+        "services/authority.py",
+        "and self.actor.id == key_id:",
+        "and False:",
+        "tests/services/test_ceiling.py::test_a_key_does_not_change_itself",
+    ),
+    "a role that goes beyond": guard(
+        "permissions/ceiling.py",
+        "if not any(_covers(h.filter, grant.filter) for h in own):",
+        "if False:",
+        CEILING + "test_a_grant_that_is_not_covered",
+    ),
+    "a context that fits": guard(
+        "services/keys.py",
+        "            raise ValidationFailed(wrong)",
+        "            pass",
+        "tests/services/test_fits.py::test_a_key_is_made_with_what_its_roles_need_or_not_at_all",
+    ),
+    "keys keep their roles": guard(
+        "services/roles.py",
+        "if holders and not take_from_keys:",
+        "if False:",
+        "tests/services/test_roles.py::test_a_role_that_keys_have_is_not_deleted",
+    ),
+    "a block is of its request": guard(
+        "context.py",
+        "if block is not None and block.request is req",
+        "if block is not None",
+        "tests/test_users.py::test_a_request_inside_a_block_is_a_request_like_any_other",
+    ),
+    "an empty filter is a mistake": guard(
+        "permissions/authzen.py",
+        'if "filter" not in context:',
+        'if not context.get("filter"):',
+        "tests/permissions/test_authzen.py::test_anything_else_is_no_answer",
+    ),
+    "the way out is written down": guard(
+        "audit/log.py",
+        "self.spool.insist(line)",
+        "self.spool.write(line)",
+        "tests/audit/test_noted.py::test_what_cannot_be_noted_must_not_be_done",
+    ),
+    "a note is no use of a key": guard(
+        "audit/drain.py",
+        'row["kind"] == "request" and ',
+        "",
+        "tests/audit/test_noted.py::test_a_note_is_no_use_of_a_key[sqlite]",
+    ),
 }
 
 

@@ -157,12 +157,14 @@ class RoleService:
     def delete(self, name: str, *, take_from_keys: bool = False) -> None:
         """Delete a saved role.
 
-        :param take_from_keys: take it from the keys that have it; else a role that keys have is not deleted.
+        :param take_from_keys: take it from the keys that have it; else a role that keys have is not deleted. That
+            changes them, so whoever does it must be granted that, and have none of its own roles deleted.
         :raises RoleNotFound: if there is no such role.
         :raises RoleInUse: if keys have it.
         :raises Conflict: if it is not a saved one.
         """
         permit = self._authority.permit("roles", "delete")
+        taking = self._authority.permit("api_keys", "update") if take_from_keys else Permit()
         with self._database.write() as connection:
             self._store.lock(connection)  # from here on no key is made with the role
             role = self._authority.permissions.known(connection).get(name)
@@ -174,6 +176,8 @@ class RoleService:
             if holders and not take_from_keys:
                 raise RoleInUse(self._why_in_use(name, holders))
             for row in holders:
+                taking.require_other(row["id"])
+                taking.require(dict(row))
                 self._take(connection, row["id"], row["roles"], name)
             self._store.move(connection, now_micros())
             self._store.remove(connection, name)

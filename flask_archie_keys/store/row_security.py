@@ -127,8 +127,6 @@ class RowSecurity:
                 return
         if told is None:
             told = self._told[connection] = _Told(connection)
-            if not connection.engine._has_events:  # made of another engine before there were listeners
-                event.listen(connection.engine, "before_cursor_execute", self._before_cursor_execute)
         session.info.setdefault(_INFO, {})[dialect] = told
         if to_check:
             self._check_session(connection, told, to_check)

@@ -360,6 +360,28 @@ def test_whoever_may_not_see_keys_is_not_told_which_have_a_role(host: Host, role
         assert roles.check("clerk", grants=[need]).locked_out == (mine.id,)
 
 
+def test_a_role_is_taken_from_keys_by_those_who_may_change_them(
+    host: Host, roles: RoleService, service: KeyService
+) -> None:
+    roles.save("clerk", grants=[READ])
+    roles.save("janitor", grants=[Grant("roles", delete=True)])
+    roles.save("changer", grants=[Grant("api_keys", update=True, filter="owner = $userId")])
+    mine = host.create("mine", ("clerk", "janitor", "changer"), owner="42").key
+    other = host.create("other", ("clerk",), owner="43").key
+    with host.acting(here("42", "janitor")), pytest.raises(Forbidden) as caught:
+        roles.delete("clerk", take_from_keys=True)
+    assert caught.value.scope == "api_keys:update"
+    with host.acting(here("42", "janitor", "changer")), pytest.raises(Forbidden, match="does not let this through"):
+        roles.delete("clerk", take_from_keys=True)
+    assert [service.get(key.id).roles for key in (mine, other)] == [mine.roles, other.roles]
+    service.delete(other.id)
+    with host.acting(mine), pytest.raises(Forbidden, match="a key does not change itself"):
+        roles.delete("clerk", take_from_keys=True)
+    with host.acting(here("42", "janitor", "changer")):
+        roles.delete("clerk", take_from_keys=True)
+    assert service.get(mine.id).roles == ("janitor", "changer")
+
+
 def here(id: str, *names: str, **kwargs: Any) -> Principal:
     """A user of the application."""
     return Principal.user(id, roles=names, project="default", environment="master", **kwargs)

@@ -477,8 +477,9 @@ def test_an_unrestricted_block_that_leaves_a_failed_transaction(shop: Shop) -> N
 def test_leaving_one_block_leaves_another_session_alone(shop: Shop) -> None:
     with Session(shop.engine) as session, Session(shop.engine) as ended:
         with shop.world.lifted():
-            ended.connection()
+            closed = ended.connection()
             ended.close()
+        assert closed.closed
         with shop.world.lifted():
             assert len(ids(sql(session, "SELECT id FROM orders"))) == 4
             with shop.world.lifted():
@@ -498,7 +499,7 @@ def test_sessions_on_one_connection(shop: Shop, mode: Any) -> None:
                 session.commit()
         if mode == "control_fully":
             return
-        shop.world.nobody()
+        shop.world.become()
         with Session(connection, join_transaction_mode=mode) as session:
             assert ids(raw(session).execute("SELECT id FROM orders").fetchall()) == []
         shop.world.become(*KEEPER, region="us")
@@ -514,6 +515,25 @@ def test_a_connection_that_a_session_has_used_is_told_anew_in_its_next_transacti
             connection.rollback()
             assert connection.execute(text("SELECT id FROM orders"), execution_options=PAST).all() == []
             connection.rollback()
+
+
+def test_leaving_a_block_begins_no_transaction(shop: Shop) -> None:
+    with shop.engine.connect() as connection:
+        with shop.world.lifted():
+            with Session(connection) as session:
+                session.connection()
+            connection.rollback()
+        assert not connection.in_transaction()
+
+
+def test_what_is_granted_is_found_out_once_in_a_transaction(shop: Shop) -> None:
+    assert shop.world.who is not None
+    found, grants = [], shop.world.who.grants
+    shop.world.who = Who(object(), lambda: found.append(1) or grants())
+    with Session(shop.engine) as session:
+        for _ in range(3):
+            assert ids(sql(session, "SELECT id FROM orders")) == [1, 4]
+    assert found == [1]
 
 
 def test_threads_are_told_apart(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -538,7 +558,6 @@ def test_threads_are_told_apart(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_engine_made_of_another_is_told_as_well(shop: Shop) -> None:
     engine = shop.engine.execution_options(isolation_level="REPEATABLE READ")
-    engine._has_events = False  # as where it was made before there were listeners
     with Session(engine) as session:
         assert ids(sql(session, "SELECT id FROM orders")) == [1, 4]
         shop.world.become(*KEEPER, region="us")

@@ -236,10 +236,13 @@ def test_policies_are_equal_to_the_evaluation_in_python(
 
 
 def told(things: Things, filter: str, **variables: object) -> Any:
-    """What the setting holds of one filter; ``None`` if it opens nothing."""
-    grants = acting([Grant("rs_things", read=True, filter=filter)], variables).grants()
-    given = grants.get("rs_things:read")
-    return None if given is None else next(iter(given.values()))  # type: ignore[attr-defined]
+    """What the setting holds of one filter; ``None`` if it is not there at all."""
+    grants: Any = acting([Grant("rs_things", read=True, filter=filter)], variables).grants()
+    if not grants:
+        return None
+    (values,) = grants["rs_things:read"].values()
+    assert values is not None
+    return values
 
 
 def test_values_are_texts_of_what_the_binder_made_of_them(things: Things) -> None:
@@ -273,6 +276,13 @@ def test_one_variable_in_several_forms(things: Things) -> None:
     }
     things.world.secure(Grant("rs_things", read=True, filter=filter), Grant("rs_parents", read=True))
     assert things.postgresql(filter, {"now": now}, None) == things.python(filter, {"now": now}, None)
+
+
+@pytest.mark.parametrize("filter", ["odd = 'x'", "odd = $context.v", "odd > 'a' AND parent.plain = odd", "odd IS NULL"])
+def test_names_that_must_be_quoted(things: Things, filter: str) -> None:
+    things.world.secure(Grant("rs_things", read=True, filter=filter), Grant("rs_parents", read=True))
+    variables = {"context.v": "x"}
+    assert things.postgresql(filter, variables, None) == things.python(filter, variables, None)
 
 
 def test_the_users_id_may_be_a_number(things: Things) -> None:

@@ -61,7 +61,9 @@ class World:
         self.url = new_database(server)
         # a test that has failed may hold a lock
         self.owner = create_engine(as_role(self.url, OWNER), connect_args={"options": "-c lock_timeout=5s"})
-        self.engine = create_engine(as_role(self.url, APP))
+        # what values mean must not depend on what a database is set to
+        settings = "-c TimeZone=Asia/Kolkata -c DateStyle=German -c standard_conforming_strings=off"
+        self.engine = create_engine(as_role(self.url, APP), connect_args={"options": settings})
         self.who: Who | None = None
         metadata.create_all(self.owner)
         grant(self.owner)

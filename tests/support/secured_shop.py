@@ -43,16 +43,14 @@ class Shop:
         self.Rate = models["Rate"]
 
     def refill(self) -> None:
-        self.world.owner.dispose()
-        with self.world.owner.begin() as connection:
-            connection.exec_driver_sql("TRUNCATE customers, orders, specials, rates, notes RESTART IDENTITY")
         self.world.fill(
-            "INSERT INTO customers VALUES (1, 'eu'), (2, 'us')",
+            "DELETE FROM notes; DELETE FROM specials; DELETE FROM orders; DELETE FROM customers; DELETE FROM rates;"
+            "INSERT INTO customers VALUES (1, 'eu'), (2, 'us');"
             "INSERT INTO orders VALUES (1, 'order', 'eu', 1), (2, 'order', 'us', 2), (3, 'special', 'us', 1), "
-            "(4, 'special', 'eu', NULL)",
-            "SELECT setval('orders_id_seq', 10), setval('rates_id_seq', 10)",
-            "INSERT INTO specials VALUES (3, 'x'), (4, 'y')",
-            "INSERT INTO rates VALUES (1)",
+            "(4, 'special', 'eu', NULL);"
+            "SELECT setval('orders_id_seq', 10), setval('rates_id_seq', 10);"
+            "INSERT INTO specials VALUES (3, 'x'), (4, 'y');"
+            "INSERT INTO rates VALUES (1);"
             "INSERT INTO notes VALUES (1, 2)",
         )
         self.world.become(*KEEPER, region="eu")
@@ -131,4 +129,3 @@ def open_shop(postgres_server: PostgresServer) -> Iterator[Shop]:
 def shop(open_shop: Shop) -> Iterator[Shop]:
     open_shop.refill()
     yield open_shop
-    open_shop.engine.dispose()

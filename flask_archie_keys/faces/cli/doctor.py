@@ -266,7 +266,7 @@ def check_row_security(environment: Environment, app: Flask) -> Iterator[Finding
     """Where PostgreSQL's row security is on: does it bind the application, and know the filters of all roles?"""
     if not environment.config.row_security or not rows.protected():
         return
-    problems = rows.RowSecurity().problems()
+    problems = rows.Secured().problems()
     for problem in problems:
         yield Finding("row security", "warning" if problem.stale else "problem", problem.found, problem.mend)
     if not problems:

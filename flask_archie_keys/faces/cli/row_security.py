@@ -7,7 +7,7 @@ import os
 import click
 
 from ...context import Environment
-from ...rows import RowSecurity
+from ...rows import Secured
 from . import keys_command
 from .output import FAILED, environment_option
 
@@ -31,7 +31,7 @@ def row_security(
     if not applies and (url, url_env) != (None, None):
         raise click.UsageError("--url and --url-env go with --apply")
     owners = _url(url, url_env)
-    secured = RowSecurity(bind)
+    secured = Secured(bind)
     if checks:
         _check(secured)
         return
@@ -55,7 +55,7 @@ def _url(url: str | None, name: str | None) -> str | None:
     return os.environ[name]
 
 
-def _check(secured: RowSecurity) -> None:
+def _check(secured: Secured) -> None:
     problems = secured.problems()
     for problem in problems:
         click.echo(f"Problem: {problem}")

@@ -75,10 +75,19 @@ def is_plain_select(select: Any, protection: Protection) -> bool:
 
 
 def own_selects(condition: Any) -> list[Any]:
+    """The SELECTs that are within a condition of ours, and not in what it is about."""
     annotations = condition._annotations
-    if isinstance(annotations.get(KEY), Scoped) or isinstance(annotations.get("for_loader_criteria"), RowCriteria):
-        return [part for part in iterate(condition) if isinstance(part, SelectBase)]
-    return []
+    if not isinstance(annotations.get(KEY), Scoped) and not isinstance(
+        annotations.get("for_loader_criteria"), RowCriteria
+    ):
+        return []
+    found, stack = [], [condition]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, SelectBase):
+            found.append(part)
+        stack += [child for child in part.get_children() if not isinstance(child, FromClause)]
+    return found
 
 
 def is_about(condition: Any, element: FromClause) -> bool:

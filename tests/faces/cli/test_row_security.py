@@ -466,6 +466,9 @@ def test_another_application_of_the_process_has_tables_of_its_own(make_store: An
     assert store.get(store.secret()).json == {"seen": [1, 3]}
     with store.app.app_context():
         assert row_security.is_checked(store.db.engine)
+        row_security._passed.clear()
+        store.db.session.connection()
+        assert row_security.is_checked(store.db.engine)
     assert other.get(path="/open").json == {"seen": [1, 2, 3]}, "where it is off, PostgreSQL is told nothing"
 
 

@@ -61,7 +61,7 @@ class Doc(Base):
         back_populates="doc", order_by="Note.id", cascade="all, delete-orphan", foreign_keys="Note.doc_id"
     )
     favourite: Mapped[Note | None] = relationship(foreign_keys=[favourite_id], post_update=True)
-    parent: Mapped[Doc | None] = relationship(remote_side=[id], back_populates="children")
+    parent: Mapped[Doc | None] = relationship(remote_side=[id], back_populates="children")  # noqa: A003
     children: Mapped[list[Doc]] = relationship(back_populates="parent")
     tags: Mapped[list[Tag]] = relationship(secondary=doc_tag, back_populates="docs", order_by="Tag.id")
     remarks: Mapped[list[Remark]] = relationship(back_populates="doc", passive_deletes="all")

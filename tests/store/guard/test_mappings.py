@@ -298,7 +298,7 @@ def test_a_relationship_to_an_alias(other: World, loader: Any) -> None:
 def test_a_table_of_another_database_with_the_same_name(other: World) -> None:
     namesake = Table("label", MetaData(), Column("id", Uuid, primary_key=True))
     s = other.session()
-    with pytest.raises(Unguarded, match="keys.unprotected"):
+    with pytest.raises(Unguarded, match=r"keys\.unprotected"):
         s.execute(select(namesake))
     guard.unprotected(namesake)
     assert len(s.execute(select(namesake)).all()) == 3, "who declared it has said so"

@@ -149,7 +149,11 @@ def test_mappings_that_cannot_be_guarded_are_named_and_refused(base: Any, world:
     guard.protect(Order, "problem_orders")
     found = guard.problems()
     assert [problem.split(" ")[0] for problem in found] == ["Customer.items", "Customer.orders", "OldOrder", "OrderToo"]
-    with world.acting(world.key), Session(world.engine) as s, pytest.raises(ConfigurationError, match="Customer.items"):
+    with (
+        world.acting(world.key),
+        Session(world.engine) as s,
+        pytest.raises(ConfigurationError, match=r"Customer\.items"),
+    ):
         s.scalars(select(Doc)).all()
 
 

@@ -80,6 +80,7 @@ class World:
         self.admin = KeyAccess(
             {"docs": all_actions(None), "notes": all_actions(None), "pages": all_actions(None)}, "admin"
         )
+        self.dotted = KeyAccess({"docs": all_actions("folder.region = $context.region")}, "dotted", region="eu")
         self.empty = KeyAccess(self.key.grants, "empty")
         self.stranger = KeyAccess({}, "stranger", env="prod")
         self._sessions: list[Session] = []

@@ -113,6 +113,12 @@ def _(world: World, s: Session) -> Any:
     return s.execute(select(aliased(Doc, filtered).title, plain.c.title).join(plain, plain.c.id > 0)).all()
 
 
+@case(CORE, "… and filtered by a rule over a dotted path", "refused", advice="the table note is protected")
+def _(world: World, s: Session) -> Any:
+    notes: Any = Note.__table__
+    return s.execute(select(aliased(Note, select(notes).limit(1).subquery()).text)).all()
+
+
 @case(CORE, "the table of a derived class", "refused", advice="the table special_doc is protected")
 def _(world: World, s: Session) -> Any:
     return s.execute(select(SpecialDoc.__table__)).all()
@@ -357,21 +363,25 @@ def _(world: World, s: Session) -> Any:
         return titles(another.scalars(select(Doc)))
 
 
+def options_of(result: Any) -> dict[str, Any]:
+    """The execution options that the guard has left with a result, which is read to its end."""
+    result.all()
+    return dict(result.context.execution_options)
+
+
 @case(PAST, "the mark of one statement on another", "refused", advice="keys.scope")
 def _(world: World, s: Session) -> Any:
-    marks: list[Any] = []
-    result = s.execute(select(Doc.id))
-    marks.append(result.context.execution_options)  # type: ignore[attr-defined]
-    return s.connection().execute(select(docs), execution_options=dict(marks[0])).all()
+    options = options_of(s.execute(select(Doc.id)))
+    return s.connection().execute(select(docs), execution_options=options).all()
 
 
 @case(PAST, "the mark of one statement on the same one with other criteria", "refused", advice="session.execute()")
 def _(world: World, s: Session) -> Any:
-    result = s.execute(select(Doc.id))
+    options = options_of(s.execute(select(Doc.id)))
     with world.acting(world.other), world.session() as theirs:
-        other = theirs.execute(select(Doc.id)).context.query  # type: ignore[attr-defined]
-    options = dict(result.context.execution_options)  # type: ignore[attr-defined]
-    return s.connection().execute(other, execution_options=options).all()
+        result: Any = theirs.execute(select(Doc.id))
+        result.all()
+    return s.connection().execute(result.context.query, execution_options=options).all()
 
 
 @case(PAST, "a default of a column that reads the table, within the INSERT", "refused", advice=CLASS)

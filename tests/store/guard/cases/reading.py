@@ -382,6 +382,30 @@ def _(world: World, s: Session) -> Any:
     return [titles(s.scalars(select(with_polymorphic(Doc, "*", **kind)))) for kind in kinds]
 
 
+@case(
+    INHERITANCE,
+    "columns of an aliased with_polymorphic() by a rule over a dotted path, which SQLAlchemy takes for any row",
+    "refused",
+    advice="select its mapped class through a session",
+    who="dotted",
+)
+def _(world: World, s: Session) -> Any:
+    other = with_polymorphic(Doc, "*", aliased=True, flat=True)
+    return s.scalars(select(Folder.name).where(exists().where(other.id == Folder.id + 3))).all()
+
+
+@case(
+    INHERITANCE,
+    "with_polymorphic() by a rule over a dotted path",
+    "filtered",
+    expect=["seen a", "seen b", "seen special"],
+    who="dotted",
+)
+def _(world: World, s: Session) -> Any:
+    other = with_polymorphic(Doc, "*", flat=True, aliased=True)
+    return titles(s.scalars(select(other).where(other.env == "prod")))
+
+
 @case(INHERITANCE, "aliased(SpecialDoc), joins to it, of_type()", "filtered", expect=[["seen special"], 1, ["box"]])
 def _(world: World, s: Session) -> Any:
     special = aliased(SpecialDoc)
