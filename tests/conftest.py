@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,14 @@ from flask_archie_keys.services.explain import principal_of
 from .support.postgres import Missing, PostgresServer
 
 PEPPER = "pepper-" + "for-the-tests-only"
+
+
+def pytest_collection_finish() -> None:
+    """The example application is imported by now, and protects tables that others have, too."""
+    if "example_app" in sys.modules:
+        from .support.protected import hide
+
+        hide("example_app")
 
 
 class Base(DeclarativeBase):

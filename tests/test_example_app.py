@@ -41,6 +41,13 @@ from example_app.server import PortBusy, listen, served_in_background
 from flask_archie_keys import Grant, NobodyActs, Principal
 
 from .support.postgres import PostgresServer
+from .support.protected import shown
+
+@pytest.fixture(scope="module", autouse=True)
+def _its_models() -> Iterator[None]:
+    with shown():
+        yield
+
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT_VARIABLES = ("DATABASE_URL", "SECRET_KEY", "ARCHIE_KEYS_PEPPERS", "ARCHIE_KEYS_ROW_SECURITY", "FLASK_APP")
