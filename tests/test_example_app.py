@@ -43,6 +43,7 @@ from flask_archie_keys import Grant, NobodyActs, Principal
 from .support.postgres import PostgresServer
 from .support.protected import shown
 
+
 @pytest.fixture(scope="module", autouse=True)
 def _its_models() -> Iterator[None]:
     with shown():

@@ -89,12 +89,16 @@ def ensure_holders_within(
     grants: Iterable[Grant],
     context: Mapping[str, object],
     owner: str | None,
+    roles: Collection[str] = (),
 ) -> None:
     """Refuse to save a role that another key has for which the same filters let other rows through than for the actor.
 
-    :param context: of the key that has the role; ``owner`` likewise.
+    :param context: of the key that has the role; ``owner`` and ``roles`` likewise.
     :raises Forbidden: naming the variable.
     """
+    paths = [path for filter in _filters(known, roles) for path in filter.columns if len(path) > 1]
+    if paths and any(grant.read for grant in grants):  # which rows those let through, readable related rows decide
+        raise beyond(actor, "keys have this role, and filters of their other roles read other tables")
     held = [grant for name in actor.roles if name in known for grant in known[name].grants]
     for grant in grants:
         if grant.filter is None or all(_is_whole(held, grant.resource, action) for action in grant.actions):

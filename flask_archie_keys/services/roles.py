@@ -226,7 +226,8 @@ class RoleService:
             for row in self._keys.with_role(connection, draft.name):
                 if (actor.kind, actor.id) != ("key", row["id"]):
                     context = load_context(row["context"])
-                    ensure_holders_within(actor, known, draft.grants, context, row["owner"])
+                    held = load_list(row["roles"]) or ()
+                    ensure_holders_within(actor, known, draft.grants, context, row["owner"], held)
         if old is not None and old.source == "settings":
             raise Conflict(self._why_fixed(old))
         if old is not None and old.source != "saved":

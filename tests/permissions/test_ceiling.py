@@ -225,7 +225,7 @@ def test_a_role_that_passes_grants_those_who_have_it_no_more(
     holder = key(("saved", *others), context, data.draw(st.just(actor.user_id) | OWNER), id="holder")
     try:
         ensure_role_within(actor, known, wanted)
-        ensure_holders_within(actor, known, wanted, holder.context, holder.owner)
+        ensure_holders_within(actor, known, wanted, holder.context, holder.owner, holder.roles)
     except Forbidden:
         return
     after = {**known, "saved": Role(name="saved", grants=tuple(wanted))}
@@ -254,7 +254,7 @@ def test_no_number_of_steps_leads_to_more(
                 ensure_role_within(acting, known, wanted)
                 for other in mine:
                     if name in other.roles and other is not acting:
-                        ensure_holders_within(acting, known, wanted, other.context, other.owner)
+                        ensure_holders_within(acting, known, wanted, other.context, other.owner, other.roles)
                 known = {**known, name: Role(name=name, grants=tuple(wanted))}
             else:
                 roles = data.draw(

@@ -38,7 +38,17 @@ def test_a_good_set_up(make_host: MakeHost, url: str) -> None:
     verdicts = {check: finding["verdict"] for check, finding in findings.items()}
     verdicts.pop("database", None)  # the journal mode of a plain SQLite file, which has a test of its own
     assert code == 0 and set(verdicts.values()) == {"ok"}
-    assert set(verdicts) == {"pepper", "tables", "spool", "clock", "decorator order", "views", "proxies"}
+    assert set(verdicts) == {
+        "pepper",
+        "tables",
+        "spool",
+        "clock",
+        "decorator order",
+        "views",
+        "proxies",
+        "roles",
+        "rows",
+    }
 
 
 def test_peppers(make_host: MakeHost) -> None:
