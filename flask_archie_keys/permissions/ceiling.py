@@ -96,9 +96,6 @@ def ensure_holders_within(
     :param context: of the key that has the role; ``owner`` and ``roles`` likewise.
     :raises Forbidden: naming the variable.
     """
-    paths = [path for filter in _filters(known, roles) for path in filter.columns if len(path) > 1]
-    if paths and any(grant.read for grant in grants):  # which rows those let through, readable related rows decide
-        raise beyond(actor, "keys have this role, and filters of their other roles read other tables")
     held = [grant for name in actor.roles if name in known for grant in known[name].grants]
     for grant in grants:
         if grant.filter is None or all(_is_whole(held, grant.resource, action) for action in grant.actions):
@@ -116,6 +113,9 @@ def ensure_holders_within(
                 raise beyond(actor, f"keys with another ${variable} have this role")
         if any(len(path) > 1 for path in filter.columns):  # which related rows a key sees, its other roles say
             raise beyond(actor, f"keys have this role, and its filter on {grant.resource} reads other tables")
+    paths = [path for filter in _filters(known, roles) for path in filter.columns if len(path) > 1]
+    if paths and any(grant.read for grant in grants):  # which rows those let through, readable related rows decide
+        raise beyond(actor, "keys have this role, and filters of their other roles read other tables")
 
 
 def _is_whole(held: Iterable[Grant], resource: str, action: str) -> bool:
