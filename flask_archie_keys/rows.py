@@ -6,7 +6,7 @@ sessions.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -111,10 +111,8 @@ def leave(block: Unrestricted, failed: bool) -> None:
 
             guard.leave(block, failed)
     finally:
-        if _is_secured(app_state()):
-            from .store.row_security import row_security
-
-            row_security.leave(block)
+        for leave_row_security in _leave_row_security:
+            leave_row_security(block)
 
 
 class _OwnSchema:
@@ -160,6 +158,8 @@ def schema_of(resource: str) -> Schema | None:
 
 # -- PostgreSQL's own row security
 
+_leave_row_security: list[Callable[[Unrestricted], None]] = []
+
 
 def secure(app: Flask) -> None:
     """Have PostgreSQL told who acts, and see before the first request that its policies bind the application."""
@@ -169,6 +169,7 @@ def secure(app: Flask) -> None:
 
     row_security.current = _who
     row_security.listen()
+    _leave_row_security[:] = [row_security.leave]
     passed: list[int] = []
 
     def check_row_security() -> None:

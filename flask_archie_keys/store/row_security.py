@@ -221,7 +221,7 @@ class RowSecurity:
             self._tell(connection, told, _NOBODY_KNOWS, "")
             told.is_busy = True
             self.check(connection, of_engine)
-        except ConfigurationError:
+        except BaseException:
             connection.invalidate()  # whoever goes on with this transaction all the same cannot
             raise
         finally:

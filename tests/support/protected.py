@@ -35,3 +35,16 @@ def shown() -> Iterator[None]:
     finally:
         registry.mappers, registry.metadata = before
         registry.changes += 1
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Nothing is protected but what the block itself protects."""
+    before = registry.mappers, registry.metadata
+    registry.mappers, registry.metadata = weakref.WeakSet(), ()
+    registry.changes += 1
+    try:
+        yield
+    finally:
+        registry.mappers, registry.metadata = before
+        registry.changes += 1
