@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -33,6 +33,13 @@ from flask_archie_keys.services.keys import KeyService
 from flask_archie_keys.store import database
 
 from ..conftest import Host, MakeHost
+from ..support.protected import alone
+
+
+@pytest.fixture(autouse=True)
+def _without_the_protected_models_of_others() -> Iterator[None]:
+    with alone():
+        yield
 
 
 def history(host: Host, key_id: str) -> list[str]:
