@@ -10,8 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -629,25 +627,9 @@ def run(folder: Path, guard: Guard) -> subprocess.CompletedProcess[str]:
     )
 
 
-Runs = dict[str, "Future[subprocess.CompletedProcess[str]]"]
-
-
-@pytest.fixture(scope="module")
-def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    """Those that were asked for, two at a time."""
-    asked = [
-        item.callspec.params["name"]
-        for item in request.session.items
-        if hasattr(item, "callspec") and item.nodeid.startswith("tests/test_guards.py::test_a_guard_is_needed")
-    ]
-    with ThreadPoolExecutor(2) as pool:
-        yield {name: pool.submit(run, tmp_path_factory.mktemp("guard"), GUARDS[name]) for name in asked}
-        pool.shutdown(cancel_futures=True)
-
-
 @pytest.mark.parametrize("name", GUARDS)
-def test_a_guard_is_needed(runs: Runs, name: str) -> None:
-    done = runs[name].result()
+def test_a_guard_is_needed(tmp_path: Path, name: str) -> None:
+    done = run(tmp_path, GUARDS[name])
     assert done.returncode == 1, f"exit {done.returncode}: {done.stdout[-3000:]}{done.stderr[-1000:]}"
     summary = done.stdout.splitlines()[-1]
     assert re.search(r"\b1 failed\b", summary) and "error" not in summary, done.stdout[-3000:]

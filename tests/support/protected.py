@@ -18,7 +18,7 @@ def hide(package: str) -> None:
     _hidden.extend(mappers)
     registry.mappers = weakref.WeakSet(m for m in registry.mappers if m not in mappers)
     registry.metadata = tuple(ref for ref in registry.metadata if id(ref()) not in metadata)
-    registry.changes += 1
+    registry.changed()
 
 
 @contextmanager
@@ -29,12 +29,12 @@ def shown() -> Iterator[None]:
     registry.mappers = weakref.WeakSet(mappers)  # type: ignore[arg-type]
     tables = {m.local_table.metadata for m in mappers}  # type: ignore[attr-defined]
     registry.metadata = tuple(weakref.ref(metadata) for metadata in tables)
-    registry.changes += 1
+    registry.changed()
     try:
         yield
     finally:
         registry.mappers, registry.metadata = before
-        registry.changes += 1
+        registry.changed()
 
 
 @contextmanager
@@ -42,9 +42,9 @@ def alone() -> Iterator[None]:
     """Nothing is protected but what the block itself protects."""
     before = registry.mappers, registry.metadata
     registry.mappers, registry.metadata = weakref.WeakSet(), ()
-    registry.changes += 1
+    registry.changed()
     try:
         yield
     finally:
         registry.mappers, registry.metadata = before
-        registry.changes += 1
+        registry.changed()

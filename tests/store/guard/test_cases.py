@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -47,10 +47,15 @@ def run(each: Case, world: World) -> Any:
         return each.run(world, world.session())
 
 
-@pytest.mark.parametrize("each", [pytest.param(each, id=str(each)) for each in cases()])
+def on_each_database() -> Iterator[Any]:
+    for database in ("sqlite", "postgresql"):
+        for each in cases():
+            if each.only in (None, database):
+                yield pytest.param(database, each, id=f"{database}-{each}")
+
+
+@pytest.mark.parametrize(("shared_world", "each"), list(on_each_database()), indirect=["shared_world"])
 def test_case(each: Case, world: World) -> None:
-    if each.only not in (None, world.engine.dialect.name):
-        pytest.skip(f"on {each.only} only")
     before = hidden_rows(world)
     if each.outcome == "refused":
         error = Unguarded if each.error is Exception else each.error

@@ -180,7 +180,15 @@ def _(world: World, s: Session) -> Any:
 
 @case(CORE, "an association table joined by the wrong column", "refused", advice="doc_tag")
 def _(world: World, s: Session) -> Any:
+    tags = select(Tag.id).subquery()
+    each_refused([lambda: s.execute(select(doc_tag.c.tag_id).join(tags, tags.c.id == doc_tag.c.doc_id))], "doc_tag")
     return list(s.scalars(select(doc_tag.c.tag_id).join(Note, Note.id == doc_tag.c.doc_id)))
+
+
+@case(CORE, "an association table joined to a sub-query of the class", "filtered", expect=[1])
+def _(world: World, s: Session) -> Any:
+    inside = select(Doc.id).where(Doc.id < 5).subquery()
+    return list(s.scalars(select(doc_tag.c.tag_id).join(inside, inside.c.id == doc_tag.c.doc_id)))
 
 
 @case(CORE, "an association table joined to the class", "filtered", expect=[1])

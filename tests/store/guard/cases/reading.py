@@ -349,7 +349,7 @@ def _(world: World, s: Session) -> Any:
 
 
 @case(
-    SELECT, "a rule over a dotted path, through joins, aliases, any() and sub-queries", "filtered", expect=[2, 2, 1, 2]
+    SELECT, "a rule over a dotted path, through joins, aliases, any() and sub-queries", "filtered", expect=[2, 2, 1, 2, 2]
 )
 def _(world: World, s: Session) -> Any:
     note = aliased(Note)
@@ -358,6 +358,7 @@ def _(world: World, s: Session) -> Any:
         select(note.text),
         select(Doc.title).where(Doc.notes.any()),
         select(select(Note).subquery().c.text),
+        select(aliased(Note, select(Note).subquery()).text),
     ]
     return [len(s.execute(statement).all()) for statement in statements]
 
