@@ -5,11 +5,13 @@ The copy stands first on the path of a process of its own, which runs the named 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -604,32 +606,43 @@ GUARDS = {
 }
 
 
-def run(folder: Path, guard: Guard) -> subprocess.CompletedProcess[str]:
-    """The named tests, with a copy of the package that lacks the guard."""
+@pytest.fixture(scope="module")
+def forks() -> Iterator[subprocess.Popen[str]]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment.pop("PYTHONPATH", None)
+    with subprocess.Popen(
+        [sys.executable, ROOT / "tests" / "support" / "forks.py"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def run(forks: subprocess.Popen[str], folder: Path, guard: Guard) -> tuple[int, str]:
+    """The exit code and the output of the named tests, with a copy of the package that lacks the guard."""
     for name in ("flask_archie_keys", "tests"):
-        shutil.copytree(ROOT / name, folder / name)
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "setup.cfg", folder)
     file = folder / "flask_archie_keys" / guard.file
     source = file.read_text()
     assert source.count(guard.text) == 1, f"{guard.text!r} stands {source.count(guard.text)} times in {guard.file}"
     file.write_text(source.replace(guard.text, guard.instead))
     compile(file.read_text(), guard.file, "exec")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    environment |= {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     options = ["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={folder / 'temporary'}"]
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *guard.tests],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=folder,
-        env=environment,
-    )
+    output = folder / "output"
+    assert forks.stdin is not None and forks.stdout is not None
+    print(json.dumps([str(folder), str(output), [*options, *guard.tests]]), file=forks.stdin, flush=True)
+    return int(forks.stdout.readline()), output.read_text()
 
 
 @pytest.mark.parametrize("name", GUARDS)
-def test_a_guard_is_needed(tmp_path: Path, name: str) -> None:
-    done = run(tmp_path, GUARDS[name])
-    assert done.returncode == 1, f"exit {done.returncode}: {done.stdout[-3000:]}{done.stderr[-1000:]}"
-    summary = done.stdout.splitlines()[-1]
-    assert re.search(r"\b1 failed\b", summary) and "error" not in summary, done.stdout[-3000:]
+def test_a_guard_is_needed(forks: subprocess.Popen[str], tmp_path: Path, name: str) -> None:
+    code, output = run(forks, tmp_path, GUARDS[name])
+    assert code == 1, f"exit {code}: {output[-3000:]}"
+    summary = output.splitlines()[-1]
+    assert re.search(r"\b1 failed\b", summary) and "error" not in summary, output[-3000:]
