@@ -15,7 +15,7 @@ import hypothesis  # noqa: F401
 import passlib.context  # noqa: F401
 import psycopg  # noqa: F401
 import pytest
-import sqlalchemy.dialects.postgresql  # noqa: F401
+import sqlalchemy.dialects.postgresql
 import sqlalchemy.dialects.sqlite  # noqa: F401
 
 SECONDS = 120
@@ -36,7 +36,8 @@ def main() -> None:
             code = int(pytest.main(arguments))
             sys.stdout.flush()
             os._exit(code)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

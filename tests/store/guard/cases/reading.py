@@ -349,7 +349,10 @@ def _(world: World, s: Session) -> Any:
 
 
 @case(
-    SELECT, "a rule over a dotted path, through joins, aliases, any() and sub-queries", "filtered", expect=[2, 2, 1, 2, 2]
+    SELECT,
+    "a rule over a dotted path, through joins, aliases, any() and sub-queries",
+    "filtered",
+    expect=[2, 2, 1, 2, 2],
 )
 def _(world: World, s: Session) -> Any:
     note = aliased(Note)
