@@ -44,7 +44,9 @@ NO_MARK = (
     "session.execute(), or keys.scope()"
 )
 STALE = "this statement was changed after its row filters were added: use it through session.execute()"
-OTHER_PRINCIPAL = "this statement was scoped for another principal: call keys.scope() where it is executed"
+OTHER_PRINCIPAL = (
+    "this statement was scoped for another principal: use session.execute() or keys.scope() where it is executed"
+)
 NOBODY = (
     "the protected table {tables} is used where nobody acts: authenticate the request, use keys.act_as(principal) or "
     'keys.unrestricted("why"), or protect the class with unscoped="allow"'

@@ -12,6 +12,7 @@ from sqlalchemy.sql.elements import (
     BinaryExpression,
     BooleanClauseList,
     ColumnClause,
+    ColumnElement,
     False_,
     Grouping,
     Label,
@@ -19,7 +20,16 @@ from sqlalchemy.sql.elements import (
     Tuple,
 )
 from sqlalchemy.sql.expression import Alias, FromClause, Join, TableClause
-from sqlalchemy.sql.selectable import Select, SelectBase, TableSample, TextualSelect
+from sqlalchemy.sql.selectable import (
+    AliasedReturnsRows,
+    CompoundSelect,
+    FromGrouping,
+    Select,
+    SelectBase,
+    SelectStatementGrouping,
+    TableSample,
+    TextualSelect,
+)
 from sqlalchemy.sql.visitors import iterate
 
 from ..protection import KEY, Protection
@@ -103,6 +113,35 @@ def equalities(conditions: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
             for left in condition.left.clauses if isinstance(condition.left, Tuple) else (condition.left,):
                 yield left, condition.right
                 yield condition.right, left
+
+
+def gives(column: Any, target: Column[Any]) -> bool:
+    """Whether all values of a column are those of a table's column, read by SELECTs.
+
+    SQLAlchemy's lineage of columns says less: a UNION has the one of each of its parts, and a text or VALUES that of
+    the columns which only name its own.
+    """
+    if isinstance(column, Label):
+        return gives(column.element, target)
+    if not isinstance(column, ColumnClause) or column.table is None:
+        return False
+    element: Any = column.table
+    base = base_of(element)
+    if isinstance(base, TableClause):
+        return plain(base) is target.table and column.key == target.key
+    place = next((at for at, each in enumerate(element.c) if hash(each) == hash(column)), None)
+    return place is not None and _gives_at(getattr(base, "element", None), place, target)
+
+
+def _gives_at(select: Any, place: int, target: Column[Any]) -> bool:
+    if isinstance(select, (SelectStatementGrouping, FromGrouping, AliasedReturnsRows)):
+        return _gives_at(select.element, place, target)
+    if isinstance(select, CompoundSelect):
+        return all(_gives_at(each, place, target) for each in select.selects)
+    if not isinstance(select, Select):
+        return False
+    columns = [each for each in select._all_selected_columns if isinstance(each, ColumnElement)]
+    return place < len(columns) and gives(columns[place], target)
 
 
 def is_column_of(column: Any, element: FromClause, original: Column[Any]) -> bool:

@@ -32,6 +32,7 @@ from .clauses import (
     base_of,
     conjuncts,
     equalities,
+    gives,
     is_about,
     is_column_of,
     is_false,
@@ -300,7 +301,7 @@ class Proving:
                 # whether that one is filtered is looked at by itself
                 return occurrence.table is target.table and is_column_of(column, occurrence.element, target)
         # what a sub-query gives of filtered rows; it is looked at by itself
-        return not isinstance(base_of(column.table), TableClause) and column.shares_lineage(target)
+        return not isinstance(base_of(column.table), TableClause) and gives(column, target)
 
     def _is_loaded(self, occurrence: Occurrence, key: Any) -> bool:
         """Whether the other side is a row at hand, whose relationship is loaded."""

@@ -127,7 +127,7 @@ class Tripwire:
         if facts.write is not None:
             _write(connection, facts.write, context, who, mark if isinstance(mark, Mark) else None)
         if facts.needs or facts.secondary:
-            _marked(facts, context, mark)
+            _marked(facts, context, mark, who)
         if facts.scoped:
             _scoped(facts, context, who)
 
@@ -164,12 +164,14 @@ def _denied(facts: Facts, mark: Mark) -> None:
             raise ConfigurationError(f"the access to {protection.resource} changed within a statement")
 
 
-def _marked(facts: Facts, context: Any, mark: object) -> None:
+def _marked(facts: Facts, context: Any, mark: object, who: Access) -> None:
     """The criteria that the proof relies on are those that the guard has just made."""
     if not isinstance(mark, Mark):
         if facts.secondary:
             raise Unguarded(advice.child(next(iter(facts.secondary))))
         raise Unguarded(advice.NO_MARK.format(tables=facts.tables))
+    if mark.access.principal != who.principal:
+        raise Unguarded(advice.OTHER_PRINCIPAL)
     options = context.invoked_statement._with_options
     for mapper, positions in facts.needs.items():
         criteria = mark.criteria.get(mapper)

@@ -17,7 +17,18 @@ from flask_archie_keys.errors import Unguarded
 from ..world import Run, World
 
 Outcome = Literal["filtered", "refused", "works", "left over"]
-MODULES = ("reading", "loading", "memory", "core", "changing", "linked", "explicit", "legitimate", "limits")
+MODULES = (
+    "reading",
+    "loading",
+    "memory",
+    "core",
+    "changing",
+    "linked",
+    "explicit",
+    "disguised",
+    "legitimate",
+    "limits",
+)
 
 
 @dataclass(frozen=True)
