@@ -160,12 +160,12 @@ class Config:
     faces: tuple[str, ...] = _setting(
         check.FACES,
         check.faces,
-        "The ways to manage keys that the application offers. This version has ``cli``; the others are reserved.",
+        "The ways to manage keys that the application offers. ``pages`` is reserved.",
         shared=True,
     )
     url_prefix: str = _setting("/settings", check.url_prefix, "Where the pages stand. Reserved.", shared=True)
     api_prefix: str = _setting(
-        "/archie/v1", check.url_prefix, "Where the management API stands. Reserved.", shared=True
+        "/archie/v1", check.url_prefix, "Where the management API stands.", shared=True
     )
 
 

@@ -26,6 +26,7 @@ from .permissions.authzen import AuthZenPermissions
 from .permissions.service import PermissionsService
 from .services.explain import Explainer
 from .services.keys import KeyService
+from .services.profiles import Profiles
 from .services.roles import RoleService
 from .store.database import Database
 from .store.lookup import KeyLookup
@@ -51,6 +52,7 @@ class Environment:
     roles: RoleService
     explainer: Explainer
     audit: AuditLog
+    profiles: Profiles
     owned_permissions: AuthZenPermissions | None = None
 
     def traffic(self, key_id: str) -> Traffic:
@@ -246,6 +248,12 @@ def _user_access(req: Request) -> Access | None:
 
 
 _LOADING = object()
+
+
+def logged_in_user() -> Access | None:
+    """The host's logged-in user and what it may do, whether the current request carries a key or not."""
+    req = _request()
+    return None if req is None else _user_access(req)
 
 
 def _here(principal: Principal, environment: Environment) -> Principal:

@@ -8,17 +8,22 @@
     │   └── NobodyActs              a protected table is used, and nobody acts
     └── ServiceError                what a caller did or met; has an HTTP status and a type
         ├── BadRequest              400  /errors/bad-request
+        │   └── ContentTooLarge     413  /errors/bad-request
         ├── Unauthorized            401  /errors/unauthorized
         ├── Forbidden               403  /errors/forbidden
         ├── NotFound                404  /errors/not-found
         │   ├── KeyNotFound
         │   ├── RoleNotFound
         │   └── RowNotFound
+        ├── MethodNotAllowed        405  /errors/method-not-allowed
         ├── Conflict                409  /errors/conflict
         │   ├── KeyInUse            409  /errors/key-in-use
-        │   └── RoleInUse           409  /errors/conflict
+        │   ├── RoleInUse           409  /errors/conflict
+        │   └── Replayed            409  /errors/conflict
         ├── VersionMismatch         412  /errors/precondition-failed
+        ├── UnsupportedMediaType    415  /errors/unsupported-media-type
         ├── ValidationFailed        422  /errors/validation-failed
+        ├── PreconditionRequired    428  /errors/precondition-required
         └── Unavailable             503  /errors/unavailable
             ├── StoreUnavailable
             ├── AuditUnavailable
@@ -77,6 +82,13 @@ class BadRequest(ServiceError):
     type = "/errors/bad-request"
     title = "Bad Request"
     reason: ClassVar[str] = "invalid_request"
+
+
+class ContentTooLarge(BadRequest):
+    """The body is longer than any that could be meant."""
+
+    status = 413
+    title = "Content Too Large"
 
 
 class Unauthorized(ServiceError):
@@ -145,6 +157,21 @@ class RowNotFound(NotFound):
     """A row that is not there, or that who acts may not see; the two cannot be told apart."""
 
 
+class MethodNotAllowed(ServiceError):
+    """There is something there, and it has no such method.
+
+    :param allowed: the methods that it has.
+    """
+
+    status = 405
+    type = "/errors/method-not-allowed"
+    title = "Method Not Allowed"
+
+    def __init__(self, detail: str, *, allowed: Sequence[str]) -> None:
+        super().__init__(detail)
+        self.allowed = tuple(allowed)
+
+
 class Conflict(ServiceError):
     """The key's state does not allow the change: deleted, expired, already rotated."""
 
@@ -163,12 +190,39 @@ class RoleInUse(Conflict):
     """Keys have the role, and the caller did not ask to take it from them."""
 
 
+class Replayed(Conflict):
+    """A request with this idempotency key has made a key before; its secret is not shown again.
+
+    :param key_id: that key.
+    """
+
+    def __init__(self, detail: str, *, key_id: str) -> None:
+        super().__init__(detail)
+        self.key_id = key_id
+
+
 class VersionMismatch(ServiceError):
     """The key was changed by somebody else since the caller read it."""
 
     status = 412
     type = "/errors/precondition-failed"
     title = "Precondition Failed"
+
+
+class UnsupportedMediaType(ServiceError):
+    """The body is not JSON in UTF-8."""
+
+    status = 415
+    type = "/errors/unsupported-media-type"
+    title = "Unsupported Media Type"
+
+
+class PreconditionRequired(ServiceError):
+    """A change must say which version it was made for (RFC 6585 section 3)."""
+
+    status = 428
+    type = "/errors/precondition-required"
+    title = "Precondition Required"
 
 
 class FieldError(NamedTuple):

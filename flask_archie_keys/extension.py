@@ -35,6 +35,7 @@ from .rows import schema_of
 from .services.authority import Authority
 from .services.explain import Explainer, Explanation
 from .services.keys import KeyService
+from .services.profiles import Profiles
 from .services.roles import RoleService
 from .services.sender import Sender
 from .store.database import Database, own_sqlite
@@ -107,6 +108,10 @@ class ArchieKeys:
             rows.secure(app)
         if ServiceError not in app.error_handler_spec[None][None]:
             app.register_error_handler(ServiceError, lambda error: _respond(state, error))
+        if "api" in served.faces:
+            from .faces import api
+
+            api.register(app, served)
         if "cli" in served.faces:
             from .faces.cli import keys_command
 
@@ -327,9 +332,20 @@ def _build(
         of_environment=lambda name: context.app_state(app).environment(name).roles,
     )
     authenticator = Authenticator(config, lookup, hasher, service.rehash)
+    profiles = Profiles(None if deciding is not None else roles, database)
     explainer = Explainer(service, deciding or roles, roles, database)
     return Environment(
-        config, database, lookup, authenticator, deciding or roles, service, role_service, explainer, audit, remote
+        config,
+        database,
+        lookup,
+        authenticator,
+        deciding or roles,
+        service,
+        role_service,
+        explainer,
+        audit,
+        profiles,
+        remote,
     )
 
 

@@ -8,21 +8,22 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
+from typing import Unpack
 
 from sqlalchemy import ColumnElement, Connection, Table
 
 from ..config import Config
 from ..domain import rules
-from ..domain.clock import from_micros, now_micros, to_micros
+from ..domain.clock import from_micros, now_micros
 from ..domain.cursors import Cursors
 from ..domain.ids import new_event_id
 from ..domain.keytext import is_key_id
 from ..domain.principals import Acting
 from ..domain.records import AuditEvent, Page, Traffic, TrafficCount, status_at
-from ..errors import BadRequest, KeyNotFound
+from ..errors import KeyNotFound
 from ..store.audit import EventStore, to_event
 from ..store.database import Database
 from ..store.keys import KeyStore
@@ -31,13 +32,14 @@ from .drain import Drained, Drainer
 from .event import Request, completed_line, first_line, head, is_kind, noted_line
 from .flood import FloodGate, Refused
 from .forks import NotWhileForking
+from .search import Filters, Search
 from .spool import Spool
 
 _HOUR = 3_600_000_000  # microseconds
 _READ_WAIT = 10.0  # seconds that a reader waits for another drainer
 _REMOVE_AT_ONCE = 5000
+_AT_ONCE = 1000
 Readable = Callable[[str, Table], Sequence[ColumnElement[bool]]]
-OUTCOMES = ("allowed", "denied", "refused")
 logger = logging.getLogger("flask_archie_keys.audit")
 
 
@@ -253,28 +255,14 @@ class AuditLog:
 
     # -- reading
 
-    def find(
-        self,
-        *,
-        key: str | None = None,
-        lineage: bool = False,
-        kind: str | None = None,
-        outcome: str | None = None,
-        reason: str | None = None,
-        status: int | None = None,
-        method: str | None = None,
-        route: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
-    ) -> Page[AuditEvent]:
+    def find(self, *, limit: int = 50, cursor: str | None = None, **filters: Unpack[Filters]) -> Page[AuditEvent]:
         """Events, newest first. The spool of this machine is drained first, so what was just done is there.
 
         :param key: a key id. Events that used this key or changed it.
         :param lineage: also those of the keys that it replaced and that replaced it.
         :param kind: ``request``, or what else was done: ``key.created``, ``role.saved``, ``unrestricted``, …
         :param outcome: ``allowed``, ``denied`` or ``refused``.
+        :param reason: why it was not allowed; ``status``, ``method`` and ``route`` are those of the request.
         :param since: aware; from this time on. ``until``: before this time.
         :param limit: 1 to 200.
         :raises BadRequest: for a filter that cannot be, a wrong limit or a cursor of another list.
@@ -283,37 +271,41 @@ class AuditLog:
         """
         conditions = self._readable("audit_events", events)
         rules.limit(limit)
-        if key is not None and not (isinstance(key, str) and is_key_id(key)):
-            raise BadRequest("key must be a key id: 12 letters and digits")
-        if outcome is not None and outcome not in OUTCOMES:
-            raise BadRequest(f"outcome must be one of {', '.join(OUTCOMES)}")
-        given = {"kind": kind, "reason": reason, "method": method, "route": route}
-        for name, text in given.items():
-            if text is not None:
-                rules.search_text(name, text)
-        if status is not None and (type(status) is not int or not 0 <= status <= 999):
-            raise BadRequest("status must be an HTTP status")
-        equal = {**given, "outcome": outcome, "status": status}
+        search = Search.of(**filters)
         before = None if cursor is None else str(self._cursors.load("audit", cursor, [str])[0])
-        bounds = [_bound("since", since), _bound("until", until)]
         self.drain()
         with self._database.read() as connection:
-            ids: Sequence[str] | None = None if key is None else [key]
-            if key is not None and lineage:
-                ids = self._keys.lineage(connection, key)
-            rows = self._events.find(
-                connection,
-                *conditions,
-                key_ids=ids,
-                limit=limit + 1,
-                before=before,
-                since=bounds[0],
-                until=bounds[1],
-                equal={name: value for name, value in equal.items() if value is not None},
-            )
+            key_ids = search.key_ids(connection, self._keys)
+            rows = search.read(connection, self._events, key_ids, conditions, before=before, limit=limit + 1)
         items = tuple(to_event(row) for row in rows[:limit])
         more = len(rows) > limit
         return Page(items, self._cursors.dump("audit", [items[-1].id]) if more else None)
+
+    def stream(self, **filters: Unpack[Filters]) -> Iterator[AuditEvent]:
+        """All events that :meth:`find` would page through, with no more than a page of them in memory.
+
+        What may be refused is refused at once; the events are read as they are asked for, in transactions of their own.
+        Events that come in meanwhile are left out.
+        """
+        conditions = self._readable("audit_events", events)
+        search = Search.of(**filters)
+        self.drain()
+        with self._database.read() as connection:
+            key_ids = search.key_ids(connection, self._keys)
+        return self._parts(search, key_ids, conditions)
+
+    def _parts(
+        self, search: Search, key_ids: Sequence[str] | None, conditions: Sequence[ColumnElement[bool]]
+    ) -> Iterator[AuditEvent]:
+        before = None
+        while True:
+            with self._database.read() as connection:
+                rows = search.read(connection, self._events, key_ids, conditions, before=before, limit=_AT_ONCE)
+            for row in rows:
+                yield to_event(row)
+            if len(rows) < _AT_ONCE:
+                return
+            before = rows[-1]["id"]
 
     def newest_id(self, connection: Connection) -> str | None:
         """The id of the newest event in the database."""
@@ -351,14 +343,6 @@ class AuditLog:
             safe_to_delete=status in ("expired", "deleted") or (known and quiet >= self.config.quiet_period),
             counts=tuple(TrafficCount(from_micros(start + n * _HOUR), uses.get(n, 0)) for n in range(24)),
         )
-
-
-def _bound(name: str, moment: datetime | None) -> int | None:
-    if moment is None:
-        return None
-    if not isinstance(moment, datetime) or moment.utcoffset() is None:
-        raise BadRequest(f"{name} must be a time with its time zone, as in 2030-01-31T00:00:00Z")
-    return to_micros(moment)
 
 
 def _drain_forever(ref: weakref.ref[AuditLog], stop: threading.Event, interval: float) -> None:

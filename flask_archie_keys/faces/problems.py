@@ -8,9 +8,19 @@ import logging
 from typing import Any
 
 from flask import Response
+from werkzeug.exceptions import HTTPException
 
 from ..config import Config
-from ..errors import BadRequest, Forbidden, ServiceError, Unauthorized, Unavailable, ValidationFailed
+from ..errors import (
+    BadRequest,
+    Forbidden,
+    MethodNotAllowed,
+    Replayed,
+    ServiceError,
+    Unauthorized,
+    Unavailable,
+    ValidationFailed,
+)
 
 logger = logging.getLogger("flask_archie_keys")
 MEDIA_TYPE = "application/problem+json"
@@ -25,8 +35,17 @@ def body(error: ServiceError) -> dict[str, Any]:
         "detail": error.detail,
     }
     if isinstance(error, ValidationFailed):
-        problem["errors"] = [entry._asdict() for entry in error.errors]
+        problem["errors"] = [entry._replace(field=in_json(entry.field))._asdict() for entry in error.errors]
+    if isinstance(error, Replayed):
+        problem["keyId"] = error.key_id
     return problem
+
+
+def in_json(field: str) -> str:
+    """The name of a field in JSON: ``expires_at`` is ``expiresAt``; what is inside of it keeps its name."""
+    head, dot, rest = field.partition(".")
+    first, *others = head.split("_")
+    return first + "".join(part[:1].upper() + part[1:] for part in others) + dot + rest
 
 
 def challenge(error: ServiceError, realm: str) -> str | None:
@@ -54,9 +73,42 @@ def respond(error: ServiceError, config: Config) -> Response:
     needed = challenge(error, config.project)
     if needed is not None:
         response.headers["WWW-Authenticate"] = needed
+    if isinstance(error, MethodNotAllowed):
+        response.allow.update(error.allowed)
     if isinstance(error, Unavailable):
         response.headers["Retry-After"] = str(error.retry_after)
     return response
+
+
+def of_http(error: HTTPException) -> Response:
+    """The response to an error of Werkzeug, or of a hook of the host, in a request to us."""
+    code = error.code or 500
+    problem = {"type": _TYPES.get(code, "about:blank"), "title": error.name, "status": code}
+    response = Response(
+        json.dumps({**problem, "detail": error.description or error.name}), code, content_type=MEDIA_TYPE
+    )
+    for name, value in error.get_headers():
+        if name.lower() not in ("content-type", "content-length"):
+            response.headers[name] = value
+    return response
+
+
+#: The problem types by status, for errors that are not of this package.
+_TYPES = {
+    400: "/errors/bad-request",
+    401: "/errors/unauthorized",
+    403: "/errors/forbidden",
+    404: "/errors/not-found",
+    405: "/errors/method-not-allowed",
+    409: "/errors/conflict",
+    412: "/errors/precondition-failed",
+    413: "/errors/bad-request",
+    415: "/errors/unsupported-media-type",
+    422: "/errors/validation-failed",
+    428: "/errors/precondition-required",
+    429: "/errors/rate-limit-exceeded",
+    503: "/errors/unavailable",
+}
 
 
 @functools.lru_cache(maxsize=64)

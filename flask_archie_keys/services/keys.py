@@ -33,12 +33,14 @@ from ..errors import (
     VersionMismatch,
 )
 from ..store.database import Database
+from ..store.idempotency import IdempotencyStore
 from ..store.keys import KeyStore, is_alive, load_list, to_key
 from ..store.models import keys as table
 from ..store.roles import RoleStore
 from .authority import Authority, Permit
 from .drafts import CHANGEABLE, Drafts, shown
 from .fits import misfits
+from .once import Once
 from .sender import Sender
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -76,6 +78,7 @@ class KeyService:
         self._sender = sender
         self._store = KeyStore(config.project, config.environment)
         self._roles = RoleStore(config.project, config.environment)
+        self._requests = IdempotencyStore(config.project, config.environment)
         self._changed = changed
         self._schema_of = schema_of
 
@@ -143,6 +146,7 @@ class KeyService:
         expires_at: datetime | None = None,
         owner: str | None = None,
         allowed_networks: Collection[str] | None = None,
+        idempotency_key: str | None = None,
     ) -> CreatedKey:
         """Make a key. Its secret is in the answer, and nowhere else ever again.
 
@@ -152,15 +156,20 @@ class KeyService:
         :param expires_at: aware; ``ARCHIE_KEYS_MAX_AGE`` from now when left out, or never where there is none.
         :param owner: who the key belongs to, in the host's terms.
         :param allowed_networks: CIDR networks that requests must come from; any when left out.
+        :param idempotency_key: the caller's own name for this request, 1 to 255 visible ASCII characters: of any number
+            of requests with it in 24 hours, one makes a key.
         :raises ValidationFailed: naming each refused field, the rule and why.
+        :raises Replayed: if a request with that ``idempotency_key`` has made a key.
         :raises StoreUnavailable: if the database cannot be written; then there is no key.
         """
         permit = self._authority.permit("api_keys", "write")
         given = {"name": name, "roles": roles, "context": context, "expires_at": expires_at, "owner": owner}
         given |= {"allowed_networks": allowed_networks, "prefix": self._config.prefix if prefix is None else prefix}
+        once = self._once(idempotency_key)
         with self._database.write() as connection:
             now = now_micros()
             known = self._known_roles(connection)
+            once.check(connection)
             if expires_at is None:
                 given["expires_at"] = self._default_expiry(permit, now)
             if allowed_networks is None and permit.actor is not None:
@@ -170,6 +179,7 @@ class KeyService:
             self._ensure_fit(known, row)
             self._authority.ensure_within(connection, permit, known, row)
             permit.require(row)
+            once.take(connection, row["id"], now)
             self._store.add(connection, row)
             self._record(
                 connection, "key.created", row["id"], {"name": row["name"], "roles": shown("roles", row["roles"])}
@@ -178,22 +188,28 @@ class KeyService:
         self._sender.send(signals.key_created, key=key)
         return CreatedKey(text, key)
 
-    def rotate(self, key_id: str, *, overlap: timedelta | None = None) -> CreatedKey:
+    def rotate(
+        self, key_id: str, *, overlap: timedelta | None = None, idempotency_key: str | None = None
+    ) -> CreatedKey:
         """Make a key with the same name, roles, context, owner and networks; the old one ends after ``overlap``.
 
         An overlap never lengthens the old key's life. If the old one had an expiry, the new one lives as long from now.
 
         :param overlap: how long both work; ``ARCHIE_KEYS_ROTATION_OVERLAP`` when left out, zero ends the old one now.
+        :param idempotency_key: as in :meth:`create`.
         :raises KeyNotFound: if there is no such key here.
+        :raises Replayed: if a request with that ``idempotency_key`` has made a key.
         :raises Conflict: if the key is deleted, disabled or expired, or was rotated before.
         """
         span = rules.overlap(self._config.rotation_overlap if overlap is None else overlap)
         permit = self._authority.permit("api_keys", "write")
+        once = self._once(idempotency_key)
         with self._database.write() as connection:
             now = now_micros()  # here, and in the other changes: after the wait for other writers
             end = now + span // _MICROSECOND
             known = self._known_roles(connection)
             old = self._row(connection, key_id, permit, lock=True)
+            once.check(connection)
             permit.require_other(key_id)
             text, row = self._drafts.new(self._drafts.inherited(old, now), now, self._authority.acting().actor)
             row["expires_at"] = self._authority.latest(permit, row["expires_at"])
@@ -216,6 +232,7 @@ class KeyService:
             old = self._row(connection, key_id, permit)
             if not done:
                 raise Conflict(self._why_not(old, now, "rotated"))
+            once.take(connection, row["id"], now)
             self._store.add(connection, row)
             ends = isoformat(from_micros(old["expires_at"]))
             self._record(connection, "key.rotated", key_id, {"replacedBy": row["id"], "expiresAt": ends})
@@ -355,6 +372,9 @@ class KeyService:
         self._changed(key_id)
 
     # -- parts
+
+    def _once(self, value: str | None) -> Once:
+        return Once(self._requests, self._authority.acting().actor, value)
 
     @staticmethod
     def _check_expiry(row: RowMapping, wanted: int | None, now: int) -> None:

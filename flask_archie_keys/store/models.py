@@ -115,6 +115,23 @@ class PolicyEpoch(Base):
     epoch: Mapped[int] = mapped_column(BigInteger)
 
 
+class IdempotencyKey(Base):
+    """A request that made a key, by the Idempotency-Key that its caller gave it."""
+
+    __tablename__ = "archie_idempotency_keys"
+    __table_args__ = (
+        PrimaryKeyConstraint("project", "environment", "actor", "value", name="pk_archie_idempotency_keys"),
+        Index("ix_archie_idempotency_keys_created", "created_at"),
+    )
+
+    project: Mapped[str] = mapped_column(String(64))
+    environment: Mapped[str] = mapped_column(String(64))
+    actor: Mapped[str] = mapped_column(String(255))
+    value: Mapped[str] = mapped_column(String(255))
+    key_id: Mapped[str] = mapped_column(String(12))
+    created_at: Mapped[int] = mapped_column(BigInteger)
+
+
 class AuditEvent(Base):
     """One entry of the audit log. The id is a UUIDv7 in hexadecimal, so each index also sorts by time."""
 
@@ -152,6 +169,7 @@ keys: Table = Base.metadata.tables[ApiKey.__tablename__]
 roles: Table = Base.metadata.tables[Role.__tablename__]
 grants: Table = Base.metadata.tables[Grant.__tablename__]
 epochs: Table = Base.metadata.tables[PolicyEpoch.__tablename__]
+idempotency_keys: Table = Base.metadata.tables[IdempotencyKey.__tablename__]
 events: Table = Base.metadata.tables[AuditEvent.__tablename__]
 
 

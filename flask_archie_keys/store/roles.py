@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, and_, case, delete, insert, select, update
-from sqlalchemy.dialects.postgresql import insert as insert_postgresql
-from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 
 from ..domain.clock import from_micros
 from ..domain.permissions import Grant, Role
+from .inserts import insert_unless_there
 from .models import epochs, grants, roles
 
 
@@ -91,10 +90,7 @@ class RoleStore:
     def _make_epoch(self, connection: Connection) -> None:
         """The row of the epoch, if there is none yet: what is not there cannot be locked."""
         if connection.execute(select(epochs.c.epoch).where(self._of_epochs)).first() is None:
-            make = _INSERT.get(connection.dialect.name, insert)(epochs)
-            if hasattr(make, "on_conflict_do_nothing"):  # another process may be making it, too
-                make = make.on_conflict_do_nothing()
-            connection.execute(make, {**self._values, "epoch": 0})
+            insert_unless_there(connection, epochs, {**self._values, "epoch": 0})  # another process may make it, too
 
     def save(
         self, connection: Connection, name: str, description: str, of_role: Iterable[Grant], now: int, old: Role | None
@@ -131,5 +127,4 @@ def _to_grant(row: RowMapping) -> Grant:
     return Grant(**{name: row[name] for name in _FIELDS})
 
 
-_INSERT: dict[str, Callable[[Any], Any]] = {"postgresql": insert_postgresql, "sqlite": insert_sqlite}
 _FIELDS = ("resource", "read", "write", "update", "delete", "filter")

@@ -11,6 +11,11 @@ from flask_archie_keys.faces import problems
 
 CASES: list[tuple[errors.ServiceError, int, str, str | None]] = [
     (errors.BadRequest("x"), 400, "/errors/bad-request", 'Bearer realm="default", error="invalid_request"'),
+    (errors.ContentTooLarge("x"), 413, "/errors/bad-request", 'Bearer realm="default", error="invalid_request"'),
+    (errors.MethodNotAllowed("x", allowed=["GET"]), 405, "/errors/method-not-allowed", None),
+    (errors.Replayed("x", key_id="k"), 409, "/errors/conflict", None),
+    (errors.UnsupportedMediaType("x"), 415, "/errors/unsupported-media-type", None),
+    (errors.PreconditionRequired("x"), 428, "/errors/precondition-required", None),
     (errors.Unauthorized("x", reason="no_credentials"), 401, "/errors/unauthorized", 'Bearer realm="default"'),
     (
         errors.Unauthorized("x", reason="expired", key_id="k"),

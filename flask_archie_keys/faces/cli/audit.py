@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ...audit.log import OUTCOMES
+from ...audit.search import OUTCOMES
 from ...context import Environment
 from ...domain.clock import isoformat, to_micros, utcnow
 from ...domain.ids import first_event_id

@@ -21,7 +21,7 @@ from ...context import Environment, app_state
 from ...domain.clock import isoformat, utcnow
 from ...domain.records import Key
 from ...errors import ArchieKeysError, KeyInUse, ServiceError, Unavailable, ValidationFailed
-from .. import problems
+from .. import problems, schemas
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -110,8 +110,8 @@ def require_output() -> None:
 
 
 def to_json(document: Any, indent: int | None = None) -> str:
-    """JSON in one form. For a terminal it is ASCII: what callers have written cannot steer it."""
-    return json.dumps(document, indent=indent, ensure_ascii=sys.stdout.isatty())
+    """Shapes or plain data as JSON. For a terminal it is ASCII: what callers have written cannot steer it."""
+    return json.dumps(schemas.plain(document), indent=indent, ensure_ascii=sys.stdout.isatty())
 
 
 def print_json(document: Any) -> None:

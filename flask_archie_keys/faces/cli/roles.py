@@ -34,7 +34,7 @@ def list_roles(environment: Environment, as_json: bool, as_toml: bool) -> None:
     found = environment.roles.find()
     named = _named()
     if as_json:
-        data = [{**schemas.role(role), "views": named.get(role.name, [])} for role in found]
+        data = [{**schemas.plain(schemas.role(role)), "views": named.get(role.name, [])} for role in found]
         print_json(schemas.many(data, len(data)))
     elif as_toml:
         click.echo(role_files.to_toml(role for role in found if role.source == "saved"))

@@ -375,9 +375,12 @@ def test_every_role_survives_its_file(roles: list[Role]) -> None:
     toml = role_files.to_toml(roles)
     assert list(tomllib.loads(toml)["roles"]) == [role.name for role in roles]
     assert understood(toml) == wanted
-    assert understood(json.dumps(schemas.many([schemas.role(role) for role in roles], len(roles)))) == wanted
+    assert (
+        understood(json.dumps(schemas.plain(schemas.many([schemas.role(role) for role in roles], len(roles)))))
+        == wanted
+    )
     for role in roles:
-        assert understood(json.dumps(schemas.one(schemas.role(role)))) == {role.name: wanted[role.name]}
+        assert understood(json.dumps(schemas.plain(schemas.one(schemas.role(role))))) == {role.name: wanted[role.name]}
 
 
 def test_what_a_terminal_would_act_on_is_escaped(cli: Cli) -> None:
