@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, TextIO
 
 import click
 from flask import current_app
 
-from ...context import Environment
+from ...context import Environment, app_state
 from ...domain.clock import isoformat
 from ...domain.permissions import Role
-from ...errors import RoleNotFound, ValidationFailed
+from ...errors import RoleInUse, RoleNotFound, ValidationFailed
 from ...guarded_views import requirements
 from .. import schemas
 from . import keys_command, role_files
@@ -39,16 +41,32 @@ def list_roles(environment: Environment, as_json: bool, as_toml: bool) -> None:
     elif as_toml:
         click.echo(role_files.to_toml(role for role in found if role.source == "saved"))
     else:
-        rows = [
-            [
-                role.name,
-                role.source,
-                "; ".join(map(role_files.sentence, role.grants)) or None,
-                ", ".join(named.get(role.name, ())) or None,
-            ]
-            for role in found
-        ]
-        print_table(["ROLE", "FROM", "GRANTS", "VIEWS"], rows)
+        print_table(["ROLE", "FROM", "GRANTS", "VIEWS"], list(_rows(found, named)))
+
+
+def _rows(roles: Sequence[Role], named: Mapping[str, Sequence[str]]) -> Iterator[Sequence[str | None]]:
+    """The rows of the table: a role's grants one below the other, in lines that fit into 100 columns."""
+    views = {role.name: ", ".join(named.get(role.name, ())) for role in roles}
+    views_width = min(24, max((len(text) for text in views.values()), default=0))
+    names = max((len(role.name) for role in roles), default=0)
+    grants_width = max(32, 100 - names - len("settings") - max(views_width, len("VIEWS")) - 3 * len("  "))
+    for role in roles:
+        grants = [line for grant in role.grants for line in _lines(role_files.sentence(grant), grants_width)]
+        others = _lines(views[role.name], 24)
+        yield [role.name, role.source, *(texts[0] if texts else None for texts in (grants, others))]
+        yield from (["", "", *line] for line in zip_longest(grants[1:], others[1:], fillvalue=""))
+
+
+def _lines(text: str, width: int) -> list[str]:
+    """``text`` in lines; all but the first begin with an ellipsis, so that none is taken for another grant."""
+    return textwrap.wrap(
+        printable(text),
+        width,
+        subsequent_indent="… ",
+        expand_tabs=False,
+        replace_whitespace=False,
+        break_on_hyphens=False,
+    )
 
 
 def _named() -> dict[str, list[str]]:
@@ -139,7 +157,10 @@ def _current(environment: Environment, name: str) -> Role | None:
 @environment_option
 def delete(environment: Environment, name: str, take_from_keys: bool) -> None:
     """Delete the role called NAME; one that keys have is only deleted with --take-from-keys."""
-    environment.roles.delete(name, take_from_keys=take_from_keys)
+    try:
+        environment.roles.delete(name, take_from_keys=take_from_keys)
+    except RoleInUse as refused:
+        raise click.ClickException(f"{refused}; --take-from-keys takes it from them") from None
     click.echo(f"Deleted the role {name}.")
 
 
@@ -149,5 +170,7 @@ def delete(environment: Environment, name: str, take_from_keys: bool) -> None:
 @environment_option
 def copy(environment: Environment, name: str, target: str) -> None:
     """Copy the role called NAME to another environment. Keys cannot be copied."""
+    if target not in app_state().configs:
+        raise click.UsageError(f"--to: there is no environment {target!r}, only {', '.join(app_state().configs)}")
     role = environment.roles.copy(name, target)
     click.echo(f"Copied the role {role.name} to {role.environment}.")

@@ -259,21 +259,42 @@ def test_a_file_that_is_not_utf_8(cli: Cli, tmp_path: Path) -> None:
 def test_list_and_show(cli: Cli) -> None:
     cli.host.app.add_url_rule("/c", "c", require_api_key(roles=["clerk", "sweeper"])(lambda: "c"))
     cli("roles", "save", "-", input=TOML)
-    lines = cli("roles", "list").stdout.splitlines()
-    assert [line.split()[:2] for line in lines] == [
-        ["ROLE", "FROM"],
-        ["clerk", "saved"],
-        ["editor", "settings"],
-        ["idle", "saved"],
-        ["sweeper", "views"],
-        ["viewer", "settings"],
+    assert cli("roles", "list").stdout.splitlines() == [
+        "ROLE     FROM      GRANTS                                              VIEWS",
+        "clerk    saved     sales: read, update where region = $context.region  c",
+        "                   api_keys: read",
+        "editor   settings  -                                                   editor",
+        "idle     saved     -                                                   -",
+        "sweeper  views     -                                                   c",
+        "viewer   settings  -                                                   editor, viewer",
     ]
-    assert "sales: read, update where region = $context.region; api_keys: read  c" in lines[1]
     shown = cli("roles", "show", "clerk").stdout
     for text in ("Sells", "saved", "sales: read, update where region = $context.region", "api_keys: read", "version"):
         assert text in shown
     missing = cli("roles", "show", "nobody")
     assert (missing.exit_code, missing.stderr) == (1, "Error: there is no role 'nobody' in master\n")
+
+
+def test_a_long_list_of_roles_fits_into_100_columns(cli: Cli) -> None:
+    long = " OR ".join(f"region = 'region {number}  {'of many ' * 8}'" for number in range(4))
+    grants = [{"resource": SALES, "read": True, "filter": text} for text in (long, "region = $context.region")]
+    for name in ("first_views_name", "second_views_name"):
+        cli.host.app.add_url_rule(f"/{name}", name, require_api_key(roles=["regional_manager"])(lambda: ""))
+    cli("roles", "save", "-", input=json.dumps({"roles": {"regional_manager": {"grants": grants}}}))
+    lines = cli("roles", "list").stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    first = next(number for number, line in enumerate(lines) if line.startswith("regional_manager"))
+    column = lines[0].index("GRANTS")
+    end = lines[0].index("VIEWS")
+    shown = [line[column:end].rstrip() for line in lines[first:] if line.startswith(("regional_manager", " "))]
+    assert [line for line in shown if not line.startswith("… ")] == [
+        shown[0],
+        "sales: read where region = $context.region",
+    ], "what begins without an ellipsis is a grant"
+    said = " ".join(line.removeprefix("… ") for line in shown[:-1])
+    assert said.split() == f"sales: read where {long}".split()
+    views = [line[end:].strip() for line in lines[first : first + 2]]
+    assert views == ["first_views_name,", "… second_views_name"]
 
 
 def test_the_json_of_a_role(cli: Cli) -> None:
@@ -402,7 +423,7 @@ def test_delete(cli: Cli) -> None:
     key = cli.host.create("k", ("clerk",), context={"region": "eu"}).key
     refused = cli("roles", "delete", "clerk")
     assert (refused.exit_code, refused.stdout) == (1, "")
-    assert refused.stderr == f"Error: 1 key has the role 'clerk': {key.id}\n"
+    assert refused.stderr == f"Error: 1 key has the role 'clerk': {key.id}; --take-from-keys takes it from them\n"
     assert cli("roles", "delete", "clerk", "--take-from-keys").stdout == "Deleted the role clerk.\n"
     assert cli.json("show", key.id)["data"]["roles"] == []
     for name, said in (("clerk", "there is no role 'clerk' in master"), ("viewer", "is declared in ARCHIE_KEYS_ROLES")):
@@ -415,7 +436,8 @@ def test_copy(cli: Cli) -> None:
     cli("roles", "save", "-", input=TOML)
     assert cli("roles", "copy", "clerk", "--to", "staging").stdout == "Copied the role clerk to staging.\n"
     assert cli.json("roles", "show", "clerk", "--environment", "staging")["data"]["environment"] == "staging"
-    assert cli("roles", "copy", "clerk", "--to", "nowhere").exit_code == 1
+    unknown = cli("roles", "copy", "clerk", "--to", "nowhere")
+    assert unknown.exit_code == 2 and "there is no environment 'nowhere', only master, staging" in unknown.stderr
     assert cli("roles", "copy", "clerk", "--to", "master").exit_code == 1
     assert cli("roles", "copy", "clerk").exit_code == 2
     assert cli("roles", "copy", "clerk", "--to", "staging", "--environment", "staging").exit_code == 1
