@@ -6,8 +6,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, insert, text
-from sqlalchemy.orm import Session
+from sqlalchemy import create_engine, delete, insert, select, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from flask_archie_keys import Forbidden, NobodyActs, Principal, RowNotFound, Unguarded
 
@@ -68,6 +68,37 @@ def test_children_need_a_decision(samples: Samples) -> None:
         with acting(shop), pytest.raises(Unguarded) as refused:
             shop.db.session.scalars(shop.select(shop.Line)).all()
     assert str(refused.value) == blocks_after("protecting_models", "2. Decide about its children", "text")[0].text
+
+
+def test_another_table_of_the_name_is_declared_free(shop: ModuleType) -> None:
+    class Archive(DeclarativeBase):
+        pass
+
+    class Order(Archive):
+        __tablename__ = "orders"
+
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    archive = create_engine("sqlite://")
+    free = r"another table of that name, in another database or metadata, is declared free by keys\.unprotected\(.+\)$"
+    with shop.app.app_context(), Session(archive) as session:
+        Archive.metadata.create_all(archive)
+        with pytest.raises(NobodyActs, match=free):
+            session.scalars(select(Order)).all()
+        shop.keys.unprotected(Order)
+        session.add(Order(id=7))
+        session.commit()
+        assert session.scalars(select(Order.id)).all() == [7]
+        with pytest.raises(NobodyActs):
+            session.execute(text("SELECT id FROM orders"))
+        with shop.keys.unrestricted("the archive"):
+            assert session.scalar(text("SELECT id FROM orders")) == 7
+        with pytest.raises(NobodyActs):
+            shop.db.session.scalars(select(shop.Order)).all()
+        with acting(shop):
+            assert session.scalars(select(Order.id)).all() == [7]
+            assert shop.db.session.scalars(select(shop.Order.id).order_by(shop.Order.id)).all() == [1, 3]
+    archive.dispose()
 
 
 def test_children_that_were_decided_about(shop: ModuleType) -> None:

@@ -49,7 +49,8 @@ OTHER_PRINCIPAL = (
 )
 NOBODY = (
     "the protected table {tables} is used where nobody acts: authenticate the request, use keys.act_as(principal) or "
-    'keys.unrestricted("why"), or protect the class with unscoped="allow"'
+    'keys.unrestricted("why"), or protect the class with unscoped="allow"; another table of that name, in another '
+    "database or metadata, is declared free by keys.unprotected(<that table>)"
 )
 OTHER_SESSION = (
     "this session holds objects that were loaded for another principal, or for none: use a session of its own, or "
