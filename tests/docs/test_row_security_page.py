@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from types import ModuleType
 
 import psycopg
 import pytest
@@ -14,11 +15,11 @@ from flask_archie_keys.store.row_security import row_security
 from ..support.postgres import PostgresServer
 from ..support.row_security import as_role
 from .blocks import DOCS, blocks_of
-from .samples import Samples, get, made, run
+from .samples import Samples, get, id_of, made, run
 
 pytestmark = pytest.mark.usefixtures("rows_can_be_guarded")
 PAGE = DOCS / "row_security.rst"
-ROLES, TOLD, FIRST = [block.text for block in blocks_of(PAGE) if block.language == "text"]
+ROLES, TRUNCATE, TOLD, FIRST = [block.text for block in blocks_of(PAGE) if block.language == "text"]
 
 
 def test_the_steps(postgres_server: PostgresServer, samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,4 +55,23 @@ def test_the_steps(postgres_server: PostgresServer, samples: Samples, monkeypatc
         connection.execute("INSERT INTO orders VALUES (1, 'eu'), (2, 'us'), (3, 'eu')")
     assert get(shop.app, "/api/orders", eu).json == [1, 3]
     assert get(shop.app, "/api/orders", us).json == [2]
+    everything_is_too_much(shop, postgres_server.dsn(name).replace("user=postgres", "user=shop_owner"))
     assert TOLD.startswith("SELECT set_config('archie.grants', '{\"orders:read\":{\"")
+
+
+def everything_is_too_much(shop: ModuleType, owners: str) -> None:
+    """What the page grants is enough for a key's whole life; ``GRANT ALL`` is refused in the words of the page."""
+    key = made(shop.app, "Another", "--role", "viewer", "--context", "region=eu")
+    for command in (
+        ["rotate", id_of(key), "--overlap", "0s"],
+        ["delete", id_of(key), "--yes"],
+        ["purge", "--deleted-before", "1s"],
+    ):
+        assert run(shop.app, *command).exit_code == 0, command
+    for statement, found in (
+        ("GRANT ALL ON ALL TABLES IN SCHEMA public TO shop_app", TRUNCATE),
+        ("REVOKE TRUNCATE ON orders FROM shop_app", "Row security holds."),
+    ):
+        with psycopg.connect(owners, autocommit=True) as connection:
+            connection.execute(statement)
+        assert run(shop.app, "row-security", "--check").output.strip() == found.strip()
