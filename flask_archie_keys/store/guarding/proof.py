@@ -8,6 +8,7 @@ finds holds for all statements that share the compiled form (:class:`Facts`).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -44,7 +45,7 @@ from .clauses import (
 from .facts import Facts, Scoped, Write
 from .levels import Level, Occurrence
 from .statements import RowCriteria
-from .table_names import named_tables, words
+from .table_names import mentions, named_tables, words
 
 _LEVEL = "archie_keys_level"
 
@@ -59,12 +60,11 @@ class Proving:
         self.facts = Facts()
         self._options: tuple[Any, ...] = getattr(statement, "_with_options", ())
         self._guarded = guarded_names()
-        self._names: set[str] = set()
+        self._names: Counter[str] = Counter()  # how often a table of this name was written
         self._aliases: list[Any] = []
         super().__init__(dialect, statement, **kw)  # type: ignore[call-arg]
-        for name in named_tables(self.string) - self._names:  # type: ignore[attr-defined]
-            if name in self._guarded:
-                self._hidden_in_text(name)
+        for name in self._unseen(self.string) & self._guarded.keys():  # type: ignore[attr-defined]
+            self._hidden_in_text(name)
 
     # what the compiler calls
 
@@ -98,14 +98,13 @@ class Proving:
 
     def visit_table(self, table: Any, asfrom: bool = False, **kw: Any) -> Any:
         if asfrom:
-            self._names.add(table.name.casefold())
+            self._names[table.name.casefold()] += 1
             level: Level | None = self.stack[-1].get(_LEVEL) if self.stack else None
             if level is None or hash(table) not in level.tables:
                 self._unread(table)
         return super().visit_table(table, asfrom=asfrom, **kw)  # type: ignore[misc]
 
     def visit_alias(self, alias: Any, **kw: Any) -> Any:
-        self._named(alias)
         self._aliases.append(alias)
         text = super().visit_alias(alias, **kw)  # type: ignore[misc]
         self._aliases.pop()
@@ -126,9 +125,14 @@ class Proving:
 
     # what it finds
 
+    def _unseen(self, text: str) -> set[str]:
+        """The tables that the whole text names, and more often than they were written: in hints and operators."""
+        found = mentions(text)
+        return set(found - self._names) if found is not None else set(named_tables(text) - self._names.keys())
+
     def _named(self, element: Any) -> None:
         if isinstance(element.name, str):
-            self._names.add(element.name.casefold())
+            self._names[element.name.casefold()] += 1
 
     def _text(self, text: str) -> None:
         for name in named_tables(text) & self._guarded.keys():
@@ -349,7 +353,8 @@ class Proving:
                 write.filtered = True
 
     def _write(self, kind: str, statement: Any, table: Any, nested: bool) -> Write | None:
-        self._names.add(table.name.casefold())
+        if kind == "insert":  # others are written as in a FROM clause
+            self._names[table.name.casefold()] += 1
         guarded = self._guard(table)
         mapped = plain(table)
         if guarded is not None:

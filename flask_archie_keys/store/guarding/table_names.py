@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import lru_cache
 
 _TOKEN = re.compile(
@@ -19,6 +20,11 @@ _BEFORE_TABLES = re.compile(
     "from|join|into|update|using|table|only|truncate|copy|lock|replace|ignore|abort|fail|rollback|in|exists|analyze|"
     "vacuum|reindex|describe|handler|lateral|references"
 )
+#: With a parenthesis behind them, of those: it has tables in it as they have. Others are functions then, as REPLACE(…),
+#: or what they have is a list of values, as IN (…).
+_BEFORE_PARENTHESES = re.compile("from|join|into|table|using|only|lateral|,|\\(")
+#: They are no beginning of a list of tables.
+_BEFORE_ONE = re.compile("in|exists")
 #: These end a list of tables.
 _AFTER_TABLES = re.compile(
     "where|set|values|select|group|order|having|limit|offset|window|returning|union|intersect|except|fetch|for|default|"
@@ -63,24 +69,34 @@ def named_tables(text: str) -> frozenset[str]:
 
     Where a text has backslashes or Unicode escapes, so that it cannot be told where its literals end, all its words.
     """
-    if "\\" in text or re.search(r"""\bU&["']""", text, re.IGNORECASE):
+    if _is_escaped(text):
         return words(text)
     return frozenset(_scan(text))
+
+
+def mentions(text: str) -> Counter[str] | None:
+    """How often each name stands where tables do; ``None`` where that cannot be told."""
+    return None if _is_escaped(text) else Counter(_scan(text))
+
+
+def _is_escaped(text: str) -> bool:
+    return "\\" in text or re.search(r"""\bU&["']""", text, re.IGNORECASE) is not None
 
 
 class _Level:
     """What is known at one depth of parentheses."""
 
-    __slots__ = ("expects", "in_list", "seen_verb")
+    __slots__ = ("expects", "in_list", "seen_verb", "was_in_list")
 
     def __init__(self, expects: bool) -> None:
         self.expects = expects  # the next name is a table
         self.in_list = expects  # and so is the next after a comma
+        self.was_in_list = expects  # before the last word that changed it
         self.seen_verb = expects
 
 
-def _scan(text: str) -> set[str]:
-    found: set[str] = set()
+def _scan(text: str) -> list[str]:
+    found: list[str] = []
     levels = [_Level(False)]
     chain: list[str] = []  # a name as far as it was read: schema, table
     before = ""
@@ -89,19 +105,21 @@ def _scan(text: str) -> set[str]:
         if kind == "skip":
             continue
         level = levels[-1]
-        if kind == "name" and (before == "." and chain):
+        # SQLite takes a literal for a name where only a name can stand
+        is_name = kind == "name" or (part[0] == "'" and (level.expects or before == "."))
+        if is_name and (before == "." and chain):
             chain.append(_bare(part))
         elif part == "." and chain:
             pass
         else:
             if chain:
-                found.add(chain[-1])
+                found.append(chain[-1])
                 chain = []
                 level.expects = False
-            if kind == "name":
+            if is_name:
                 _word(part, before, level, chain)
             elif part == "(":
-                levels.append(_Level(level.expects))
+                levels.append(_Level(level.expects and _opens(before, level)))
             elif part == ")":
                 if len(levels) > 1:
                     levels.pop()
@@ -112,8 +130,16 @@ def _scan(text: str) -> set[str]:
                 levels[-1] = _Level(False)
         before = part.casefold()
     if chain:
-        found.add(chain[-1])
+        found.append(chain[-1])
     return found
+
+
+def _opens(before: str, level: _Level) -> bool:
+    """Whether there are tables in a parenthesis, where one is expected."""
+    if _BEFORE_PARENTHESES.fullmatch(before):
+        return True
+    level.in_list = level.was_in_list
+    return False
 
 
 def _word(part: str, before: str, level: _Level, chain: list[str]) -> None:
@@ -122,7 +148,9 @@ def _word(part: str, before: str, level: _Level, chain: list[str]) -> None:
         level.seen_verb = True
     if _BEFORE_TABLES.fullmatch(word):
         if word != "from" or (level.seen_verb and before != "distinct"):
-            level.expects = level.in_list = True
+            level.was_in_list = level.in_list
+            level.expects = True
+            level.in_list = level.in_list or not _BEFORE_ONE.fullmatch(word)
     elif _AFTER_TABLES.fullmatch(word):
         level.expects = level.in_list = False
     elif word in ("on", "as"):
@@ -132,4 +160,4 @@ def _word(part: str, before: str, level: _Level, chain: list[str]) -> None:
 
 
 def _bare(part: str) -> str:
-    return (part[1:-1].replace(part[-1] * 2, part[-1]) if part[0] in '"`[' else part).casefold()
+    return (part[1:-1].replace(part[-1] * 2, part[-1]) if part[0] in "\"`['" else part).casefold()

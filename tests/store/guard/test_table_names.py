@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flask_archie_keys.store.guarding.table_names import is_ddl, named_tables, words
+from flask_archie_keys.store.guarding.table_names import is_ddl, mentions, named_tables, words
 
 
 @pytest.mark.parametrize(
@@ -40,11 +40,25 @@ from flask_archie_keys.store.guarding.table_names import is_ddl, named_tables, w
         ("SELECT 'it''s FROM doc' FROM t", "t"),
         ("SELECT doc FROM t WHERE doc = 'doc' GROUP BY doc, note", "t"),
         (r"SELECT E'\' FROM doc' FROM t", "doc e from select t"),
+        ("SELECT * FROM 'doc' JOIN main.'note' ON 1 = 1, 'tag'", "doc note tag"),
+        ("SELECT 1 FROM t WHERE x IN ('doc', note) AND y IN 'tag'", "t tag"),
+        ("SELECT replace(doc, 'tag', 'x'), note FROM t", "t"),
+        ("SELECT 1 FROM a JOIN b ON a.x IN (1, 2) AND replace(a.y, 'x', '') = '', doc", "a b doc"),
+        ("LOCK doc, note", "doc note"),
+        ("DELETE FROM ONLY (doc)", "doc"),
         ("", ""),
     ],
 )
 def test_names_where_tables_stand(text: str, names: str) -> None:
     assert named_tables(text) == frozenset(names.split("|") if "|" in names else names.split())
+
+
+def test_how_often_names_stand_where_tables_do() -> None:
+    assert mentions("SELECT (SELECT 1 FROM Doc) FROM doc, note AS doc WHERE doc.x IN (SELECT 1 FROM doc)") == {
+        "doc": 3,
+        "note": 1,
+    }
+    assert mentions(r"SELECT '\' FROM doc") is None
 
 
 def test_all_words() -> None:

@@ -5,13 +5,25 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from sqlalchemy import literal, select, text, union, values
+from sqlalchemy import (
+    column,
+    exists,
+    func,
+    literal,
+    literal_column,
+    quoted_name,
+    select,
+    text,
+    union,
+    update,
+    values,
+)
 from sqlalchemy.orm import Session
 
-from ..models import Doc, SpecialDoc, doc_tag
+from ..models import Doc, Folder, Setting, SpecialDoc, doc_tag
 from ..world import World
 from . import case, each_refused
-from .core import options_of
+from .core import A_TEXT, options_of
 
 DISGUISED = "disguises"
 special: Any = SpecialDoc.__table__
@@ -78,3 +90,40 @@ def _(world: World, s: Session) -> Any:
         result: Any = theirs.execute(select(Doc.title))
         options = options_of(result)
     return s.connection().execute(result.context.query, execution_options=options).all()
+
+
+@case(DISGUISED, "the table once more, in a hint or an operator of a statement on the class", "refused", advice=A_TEXT)
+def _(world: World, s: Session) -> Any:
+    most = "(SELECT max(title) FROM doc)"
+    statements: list[Any] = [
+        select(Doc.title.op(f"|| {most} ||")("")),
+        select(Doc.title).with_statement_hint("UNION ALL SELECT title FROM doc"),
+        select(Doc.id, column(quoted_name(most, quote=False))),
+        select(Doc.id.label(quoted_name(f"a, {most} AS b", quote=False))),
+        select(Doc.id, text("(SELECT max(title)")).suffix_with("FROM doc)"),
+        update(Doc).values(size=Doc.size.op("+ (SELECT max(size) FROM doc) +")(0)),
+        update(Folder).where(exists().where(Doc.id.op("+ (SELECT max(size) FROM doc) +")(0) > 0)).values(name="x"),
+    ]
+    each_refused([partial(s.execute, statement) for statement in statements], A_TEXT)
+    return s.scalars(select(func.max(Doc.title)).prefix_with(f"{most},")).all()
+
+
+@case(DISGUISED, "the table's name as a literal, which SQLite takes for a name", "refused", advice=A_TEXT)
+def _(world: World, s: Session) -> Any:
+    tries = [text("SELECT * FROM main.'doc'"), select(Doc.id, literal_column("(SELECT max(title) FROM 'doc')"))]
+    each_refused([partial(s.execute, attempt) for attempt in tries], A_TEXT)
+    return s.execute(text("SELECT * FROM 'doc'")).all()
+
+
+@case(
+    DISGUISED,
+    "a column that is named like the table, in IN (…) and functions that are named like statements",
+    "works",
+    expect=[["noc"], [1], ["noc"]],
+)
+def _(world: World, s: Session) -> Any:
+    return [
+        list(s.scalars(select(func.replace(Setting.doc, "d", "n")).where(Setting.id == 1))),
+        list(s.scalars(select(Setting.id).where(literal("doc").in_([Setting.doc, Setting.doc])))),
+        list(s.scalars(text("SELECT replace(doc, 'd', 'n'), doc FROM setting WHERE id IN (1) AND doc IN ('doc')"))),
+    ]
