@@ -78,6 +78,8 @@ class Guard:
         reached = names.reached - protected.keys()
         secondary = _secondary(state)
         if not protected and not reached and not secondary:
+            if who is not None:
+                self.sessions.changes_hands(state.session, who, names.mappers)
             return None  # the tripwire sees what else there is
         if who is None:
             self.sessions.nobody(state.session)  # whether that is allowed, the tripwire says

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -77,6 +77,18 @@ class Sessions:
         bound.access = access
         bound.thread = threading.get_ident()
 
+    def changes_hands(self, session: Session, access: Access, mappers: Iterable[Mapper[Any]]) -> None:
+        """A session is used for classes that are not protected: their objects may hold what was read of protected
+        rows for another principal.
+
+        :raises Unguarded: if it holds objects that were loaded for that one.
+        """
+        bound = self._bound.get(session)
+        if bound is None or bound.access is None or bound.access.principal == access.principal:
+            return
+        if any(reaches(mapper) for mapper in mappers):
+            self.bind(session, access)
+
     def _take(self, session: Session) -> _Bound:
         bound = self._bound.get(session)
         if bound is None:
@@ -95,6 +107,10 @@ class Sessions:
         protection = protection_of(mapper)
         if protection is not None and session.identity_map:
             self._look(session, protection)
+        elif session.identity_map:
+            who = self._current()
+            if who is not None and not isinstance(who, Unrestricted):
+                self.changes_hands(session, who, (mapper,))
         try:
             return type(session)._identity_lookup(session, mapper, *args, **kw)
         except RowNotFound:  # it was there, has expired, and is outside by now

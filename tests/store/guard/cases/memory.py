@@ -11,9 +11,9 @@ from sqlalchemy.orm.exc import DetachedInstanceError
 
 from flask_archie_keys.errors import Forbidden, NobodyActs, RowNotFound
 
-from ..models import Doc, Folder, SpecialDoc
+from ..models import Doc, Folder, Setting, SpecialDoc
 from ..world import World
-from . import case
+from . import case, each_refused
 from .reading import titles
 
 MAP = "identity map"
@@ -274,6 +274,36 @@ def _(world: World, s: Session) -> Any:
     with world.acting(world.other):
         s.add(Doc(env="prod", title="planted"))
     s.commit()
+
+
+@case(
+    SESSIONS,
+    "a collection that another principal has loaded, of an object that is not protected",
+    "refused",
+    advice=OWN_SESSION,
+)
+def _(world: World, s: Session) -> Any:
+    with world.acting(world.other):
+        kept = s.get_one(Folder, 1).docs
+    each_refused([lambda: s.scalars(select(Folder)).all()], OWN_SESSION)
+    return kept, titles(s.get_one(Folder, 1).docs)
+
+
+@case(SESSIONS, "a column_property that another principal has loaded", "filtered", expect=[None, None])
+def _(world: World, s: Session) -> Any:
+    with world.acting(world.other):
+        folder = s.get_one(Folder, 2)
+        assert folder.titles == "hidden b"
+    return [s.get_one(Folder, 2).titles, folder.titles]
+
+
+@case(SESSIONS, "what has nothing to do with protected rows, in a session of another principal", "works", expect="doc")
+def _(world: World, s: Session) -> Any:
+    with world.acting(world.other):
+        kept = s.scalars(select(Doc)).all()
+        s.get(Setting, 1)
+    assert kept
+    return s.get_one(Setting, 1).doc
 
 
 @case(
