@@ -22,6 +22,9 @@ ANOTHER_TABLE = (
     "keys.unprotected(<this table>) if it is another table"
 )
 NESTED_WRITE = "the protected table {table} is written within another statement: write through the session's objects"
+NESTED_REFERENCE = (
+    "rows of {table} refer to protected ones and are written within another statement: use one of their own"
+)
 INSERT = "INSERT statements on the protected table {table} are not guarded: use session.add()"
 UPDATE = (
     "this UPDATE of the protected table {table} has no row filter: load the objects and change them, use "

@@ -76,12 +76,21 @@ def is_plain_select(select: Any, protection: Protection) -> bool:
         return False
     if select._group_by_clauses or select._having_criteria or select._distinct or select._independent_ctes:
         return False
+    if any(_misnames(column, protection) for column in select._raw_columns):
+        return False
     columns = [column.element if isinstance(column, Label) else column for column in select._raw_columns]
     if not all(isinstance(column, (Column, Join, Table)) for column in columns):
         return False
     parts = [part for element in select.get_final_froms() for part in iterate(element)]
     tables = {plain(part) for part in parts if isinstance(part, TableClause)}
     return tables <= protection.tables and not any(isinstance(part, SelectBase) for part in parts)
+
+
+def _misnames(column: Any, protection: Protection) -> bool:
+    """Whether one column has the name of another, by which a class may be aliased to the SELECT."""
+    if not isinstance(column, Label) or column.name == getattr(column.element, "name", None):
+        return False
+    return any(column.name in (each.name, each.key) for table in protection.tables for each in table.c)
 
 
 def own_selects(condition: Any) -> list[Any]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import BindParameter, Column, Table
 from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.cache_key import HasCacheKey
-from sqlalchemy.sql.elements import BinaryExpression
+from sqlalchemy.sql.elements import BinaryExpression, ColumnClause
 
 from ...domain.permissions import Action
 from ...domain.principals import Principal
 from ..protection import Protection, is_mapped, protection_of, references
 from ..scope import RowRule
+
+#: The names that upserts have for the row that could not be inserted.
+_NEW_ROW = ("excluded", "new")
 
 
 class Scoped(HasCacheKey):
@@ -128,12 +132,16 @@ class Write:
             column = self.table.c.get(getattr(key, "key", key))
             if column is not None:
                 self.assigned[column] = column.key if isinstance(value, BindParameter) else None
+        for column in _replaced(self.table, statement):
+            self.assigned[column] = None
         several = statement._multi_values or getattr(statement, "select", None) is not None
         for column in self.table.c:
             if several and column.foreign_keys:
                 self.assigned[column] = None
             elif self.kind == "update" and column.onupdate is not None:
                 self.assigned.setdefault(column, column.key)
+            elif self.kind == "insert" and column.foreign_keys and column.default is not None:
+                self.assigned.setdefault(column, None if column.default.is_clause_element else column.key)
 
     def row_keys(self) -> tuple[str, ...] | None:
         """The parameters that hold the primary key of the row; ``None`` if it is not for single rows."""
@@ -156,6 +164,22 @@ class Write:
 def _is_same(own: Column[Any], key: Any) -> bool:
     """Whether a column is the other, or refers to it, over the tables of derived classes if need be."""
     return own is key or any(_is_same(other.column, key) for other in own.foreign_keys if own.primary_key)
+
+
+def _replaced(table: Table, statement: Any) -> Iterator[Column[Any]]:
+    """The columns that an upsert gives another value than the new row's, where there is a row already."""
+    clause = getattr(statement, "_post_values_clause", None)
+    values = getattr(clause, "update_values_to_set", None) or getattr(clause, "update", None) or ()
+    for key, value in values.items() if isinstance(values, Mapping) else values:
+        column = table.c.get(str(getattr(key, "key", key)))
+        if column is not None and not _is_of_new_row(value, column):
+            yield column
+
+
+def _is_of_new_row(value: Any, column: Column[Any]) -> bool:
+    return (
+        isinstance(value, ColumnClause) and value.key == column.key and getattr(value.table, "name", None) in _NEW_ROW
+    )
 
 
 def _conditions(table: Table, where: Any) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ class Flush:
     :ivar pending: the new objects when it began.
     :ivar checked: the rows that were found to be inside, by class and action.
     :ivar updated: the rows that were changed.
+    :ivar inserted: how many rows were made.
     """
 
     def __init__(self, session: Session, context: UOWTransaction, access: Access) -> None:
@@ -37,6 +39,8 @@ class Flush:
         self.pending = {inspect(each) for each in session.new}
         self.checked: dict[tuple[Protection, Action], set[Key]] = {}
         self.updated: dict[Protection, set[Key]] = {}
+        self.inserted: Counter[Protection] = Counter()
+        self._batches: Values = ()
         self._rules: dict[tuple[Protection, Action], RowRule] = {}
 
     @property
@@ -136,7 +140,9 @@ class Flush:
         """The unit of work writes rows of a protected class."""
         protection = write.protection
         assert protection is not None  # noqa: S101 - for the type checker
-        if write.kind != "insert":  # new rows are looked at in the end
+        if write.kind == "insert":  # new rows are looked at in the end
+            self._count(write, parameters)
+        else:
             names = write.row_keys()
             if names is None:
                 raise Unguarded(advice.UPDATE.format(table=write.table))
@@ -147,6 +153,12 @@ class Flush:
             if action == "update":
                 self.updated.setdefault(protection, set()).update(keys)
         check_references(connection, write, parameters, self.access, self)
+
+    def _count(self, write: Write, parameters: Values) -> None:
+        """Count the rows that are made, once where a statement is executed in several batches."""
+        if write.protection is not None and write.table is write.protection.table and parameters is not self._batches:
+            self.inserted[write.protection] += len(list(parameters))
+        self._batches = parameters
 
     def link(self, connection: Connection, write: Write, parameters: Values) -> None:
         """Rows that link others are written: what they link must be readable, and a protected one of it changeable.
@@ -221,11 +233,14 @@ class Flush:
         """See that what was written is inside.
 
         :raises Forbidden: if a row ended outside; the flush is rolled back then.
+        :raises Unguarded: if there are more new rows than new objects, as from a bulk operation of a mapper's event.
         """
-        protections = {protection_of(state.mapper) for state in self.states} | set(self.updated)
+        protections = {protection_of(state.mapper) for state in self.states} | set(self.updated) | set(self.inserted)
         for protection in protections:
             if protection is None:
                 continue
+            if self.inserted[protection] > len(self._new_states(protection)):
+                raise Unguarded(advice.INSERT.format(table=protection.table))
             connection = self.session.connection({"mapper": protection.mapper})
             new = self._new(protection)
             if new:

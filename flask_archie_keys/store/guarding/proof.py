@@ -365,7 +365,12 @@ class Proving:
         if guarded is not None and nested:
             self.facts.refusals.append(advice.NESTED_WRITE.format(table=guarded))
             return None
-        if not isinstance(mapped, Table) or nested or (guarded is None and not any(True for _ in references(mapped))):
+        if not isinstance(mapped, Table) or (guarded is None and not any(True for _ in references(mapped))):
+            return None
+        if nested:
+            if kind != "delete":  # its parameters are among those of the whole
+                self._touch(mapped)
+                self.facts.refusals.append(advice.NESTED_REFERENCE.format(table=mapped))
             return None
         self.facts.write = Write(kind, mapped, statement, self.column_keys)  # type: ignore[attr-defined]
         return self.facts.write

@@ -18,7 +18,7 @@ from sqlalchemy import (
     update,
     values,
 )
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from ..models import Doc, Folder, Setting, SpecialDoc, doc_tag
 from ..world import World
@@ -127,3 +127,14 @@ def _(world: World, s: Session) -> Any:
         list(s.scalars(select(Setting.id).where(literal("doc").in_([Setting.doc, Setting.doc])))),
         list(s.scalars(text("SELECT replace(doc, 'd', 'n'), doc FROM setting WHERE id IN (1) AND doc IN ('doc')"))),
     ]
+
+
+@case(
+    DISGUISED,
+    "a class aliased by names to a sub-query that gives one column the name of another",
+    "refused",
+    advice="the table doc is protected",
+)
+def _(world: World, s: Session) -> Any:
+    renamed = select(docs.c.id, docs.c.title, docs.c.kind.label("env")).subquery()
+    return s.execute(select(aliased(Doc, renamed, adapt_on_names=True).title)).all()

@@ -239,6 +239,27 @@ def _(world: World, s: Session) -> Any:
         event.remove(Doc, "before_update", touch)
 
 
+@case(WORK, "an event of a mapper that does a bulk operation in a flush", "refused", advice="use session.add()")
+def _(world: World, s: Session) -> Any:
+    def insert_more(mapper: Any, connection: Any, target: Any) -> None:
+        rows = [{"env": "dev", "title": "planted", "kind": "doc"}]
+        s.bulk_insert_mappings(Doc, rows)  # type: ignore[arg-type]
+
+    event.listen(Doc, "before_insert", insert_more)
+    try:
+        s.add(Doc(env="prod", title="new"))
+        s.commit()
+    finally:
+        event.remove(Doc, "before_insert", insert_more)
+
+
+@case(WORK, "many new rows in one flush, which the driver gets in batches", "works", expect=2504)
+def _(world: World, s: Session) -> Any:
+    s.add_all([Doc(env="prod", title=f"new {number}") for number in range(2500)])
+    s.commit()
+    return s.scalar(select(func.count(Doc.id)))
+
+
 @case(NOBODY, "a protected class", "refused", error=NobodyActs, advice='keys.unrestricted("why")', who=None)
 def _(world: World, s: Session) -> Any:
     return s.scalars(select(Doc)).all()

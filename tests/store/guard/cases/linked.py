@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import delete, event, insert, literal_column, select, update
+from sqlalchemy import ColumnDefault, delete, event, insert, literal_column, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, joinedload
 
 from flask_archie_keys.errors import Forbidden, RowNotFound
@@ -18,6 +19,12 @@ CHILDREN = "tables without a rule that refer to protected ones"
 LINKS = "association tables"
 NO_ROW = "there is no such row"
 DECIDE = "remark refers to the protected table doc and has no rule of its own: keys.protect(Remark, …)"
+
+
+def upsert(world: World) -> Any:
+    """An INSERT of visits, for the database that is tried."""
+    dialect: Any = sqlite if world.engine.dialect.name == "sqlite" else postgresql
+    return dialect.insert(Visit)
 
 
 @case(KEYS, "a new row that refers to a hidden one", "refused", error=RowNotFound, advice=NO_ROW)
@@ -72,6 +79,46 @@ def _(world: World, s: Session) -> Any:
     each_refused(tries, "give it a plain value")
     s.add(Visit(doc_id=literal_column("3"), path="/"))
     s.commit()
+
+
+@case(KEYS, "by the part of an upsert that changes a row", "refused", advice="give it a plain value")
+def _(world: World, s: Session) -> Any:
+    visit = upsert(world).values(id=1, doc_id=1, path="/")
+    s.execute(visit.on_conflict_do_update(index_elements=["id"], set_={"doc_id": 3}))
+
+
+@case(
+    KEYS,
+    "by an upsert that takes the new row's values, to a hidden and to a visible row",
+    "works",
+    after=lambda w: w.raw("SELECT doc_id, path FROM visit WHERE id = 1") == [(2, "/upsert")],
+)
+def _(world: World, s: Session) -> Any:
+    for number in (3, 2):
+        visit = upsert(world).values(id=1, doc_id=number, path="/upsert")
+        new = {"doc_id": visit.excluded.doc_id, "path": visit.excluded.path}
+        try:
+            s.execute(visit.on_conflict_do_update(index_elements=["id"], set_=new))
+        except RowNotFound:
+            assert number == 3
+    s.commit()
+
+
+@case(KEYS, "by an INSERT within a CTE", "refused", advice="are written within another statement", only="postgresql")
+def _(world: World, s: Session) -> Any:
+    new = insert(Visit).values(doc_id=3, path="/").returning(Visit.id).cte()
+    return s.execute(select(new.c.id)).all()
+
+
+@case(KEYS, "by the default of a column", "refused", error=RowNotFound, advice=NO_ROW)
+def _(world: World, s: Session) -> Any:
+    column: Any = Visit.__table__.c.doc_id
+    column.default = default = ColumnDefault(3)
+    default._set_parent(column)
+    try:
+        s.execute(insert(Visit).values(path="/"))
+    finally:
+        column.default = None
 
 
 @case(
