@@ -237,13 +237,15 @@ class ValidationFailed(ServiceError):
     """Input was refused; nothing was changed.
 
     :param errors: one entry for each refused field, in the order of the input.
+    :param as_given: the fields have the names that the caller gave them, and not those of Python.
     """
 
     status = 422
     type = "/errors/validation-failed"
     title = "Validation Failed"
 
-    def __init__(self, errors: Sequence[FieldError]) -> None:
+    def __init__(self, errors: Sequence[FieldError], *, as_given: bool = False) -> None:
+        self.as_given = as_given
         self.errors = tuple(error._replace(message=redact(error.message)) for error in errors)
         super().__init__("; ".join(f"{error.field}: {error.message}" for error in self.errors))
 

@@ -90,11 +90,11 @@ def convert(data: Any, to: type[T], read_only: frozenset[str] = frozenset()) -> 
     known = [field.encode_name for field in msgspec.structs.fields(to)]
     wrong = [_unknown(name, known, read_only) for name in data if name not in known]
     if wrong:
-        raise ValidationFailed(wrong)
+        raise ValidationFailed(wrong, as_given=True)
     try:
         return msgspec.convert(data, to)
     except msgspec.ValidationError as error:
-        raise ValidationFailed([_refused(str(error))]) from None
+        raise ValidationFailed([_refused(str(error))], as_given=True) from None
 
 
 def _unknown(name: str, known: list[str], read_only: frozenset[str]) -> FieldError:
@@ -111,7 +111,7 @@ _TYPE = re.compile(r"Expected `(.*)`, got `(.*)`")
 def _refused(message: str) -> FieldError:
     """A message of msgspec, which ends in the path of the value, as a refused field."""
     found = _AT.fullmatch(message)
-    what, path = (found["what"], found["path"].lstrip(".").replace("[...]", "")) if found else (message, "")
+    what, path = (found["what"], found["path"].lstrip(".").partition("[...]")[0]) if found else (message, "")
     for pattern, rule, sentence in ((_MISSING, "required", "must be given"), (_EXTRA, "unknown", "is no member here")):
         member = pattern.fullmatch(what)
         if member:

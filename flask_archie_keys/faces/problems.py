@@ -35,7 +35,8 @@ def body(error: ServiceError) -> dict[str, Any]:
         "detail": error.detail,
     }
     if isinstance(error, ValidationFailed):
-        problem["errors"] = [entry._replace(field=in_json(entry.field))._asdict() for entry in error.errors]
+        named = str if error.as_given else in_json
+        problem["errors"] = [entry._replace(field=named(entry.field))._asdict() for entry in error.errors]
     if isinstance(error, Replayed):
         problem["keyId"] = error.key_id
     return problem

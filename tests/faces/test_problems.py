@@ -83,3 +83,9 @@ def test_every_error_that_reaches_a_client_has_its_case() -> None:
         return {of} if not of.__subclasses__() else {leaf for sub in of.__subclasses__() for leaf in leaves(sub)}
 
     assert leaves(errors.ServiceError) <= {type(error) for error, *_ in CASES}
+
+
+def test_names_of_fields_are_those_of_json_or_those_that_the_caller_gave() -> None:
+    wrong = [errors.FieldError("expires_at", "unknown", "is no member here")]
+    assert problems.body(errors.ValidationFailed(wrong))["errors"][0]["field"] == "expiresAt"
+    assert problems.body(errors.ValidationFailed(wrong, as_given=True))["errors"][0]["field"] == "expires_at"
