@@ -43,11 +43,20 @@ _ROUTINE = re.compile(
 )
 _SEVERAL = re.compile(r";\s*[^\s;]")
 _WORD = re.compile(r"[\w$]+")
+#: A block of statements in a literal, that is run at once.
+_BLOCK = re.compile(r"""\bDO\s+(?:LANGUAGE\s+\w+\s+)?(?:[$']|E')""", re.IGNORECASE)
+_UNICODE = re.compile(r"""\bU&"((?:[^"]|"")*)"(?:\s*UESCAPE\s*'(.)')?""", re.IGNORECASE | re.DOTALL)
 
 
 def words(text: str) -> frozenset[str]:
     """All words of a text, in lower case: where a name is not among them, its table is not named."""
-    return frozenset(word.casefold() for word in _WORD.findall(text))
+    return frozenset(word.casefold() for word in _WORD.findall(_UNICODE.sub(_decoded, text) if "&" in text else text))
+
+
+def _decoded(match: re.Match[str]) -> str:
+    """A quoted name with Unicode escapes, without these."""
+    code = re.compile(re.escape(match[2] or "\\") + r"(?:\+([\da-f]{6})|([\da-f]{4}))", re.IGNORECASE)
+    return code.sub(lambda found: chr(int(found[1] or found[2], 16)), f'"{match[1]}"')
 
 
 def is_ddl(text: str) -> bool:
@@ -67,7 +76,8 @@ def _reads(text: str) -> bool:
 def named_tables(text: str) -> frozenset[str]:
     """The names that stand where tables do, in lower case, without schema and quotes.
 
-    Where a text has backslashes or Unicode escapes, so that it cannot be told where its literals end, all its words.
+    All words of a text with backslashes or Unicode escapes, where it cannot be told where its literals end, and of one
+    whose literal is run.
     """
     if _is_escaped(text):
         return words(text)
@@ -80,7 +90,9 @@ def mentions(text: str) -> Counter[str] | None:
 
 
 def _is_escaped(text: str) -> bool:
-    return "\\" in text or re.search(r"""\bU&["']""", text, re.IGNORECASE) is not None
+    return (
+        "\\" in text or re.search(r"""\bU&["']""", text, re.IGNORECASE) is not None or _BLOCK.search(text) is not None
+    )
 
 
 class _Level:

@@ -46,6 +46,9 @@ from flask_archie_keys.store.guarding.table_names import is_ddl, mentions, named
         ("SELECT 1 FROM a JOIN b ON a.x IN (1, 2) AND replace(a.y, 'x', '') = '', doc", "a b doc"),
         ("LOCK doc, note", "doc note"),
         ("DELETE FROM ONLY (doc)", "doc"),
+        ("DO $$ BEGIN DELETE FROM doc; END $$", "do $$ begin delete from doc end"),
+        ("DO LANGUAGE plpgsql 'BEGIN END'", "do language plpgsql begin end"),
+        ("INSERT INTO doc VALUES ('$') ON CONFLICT DO NOTHING", "doc"),
         ("", ""),
     ],
 )
@@ -63,6 +66,7 @@ def test_how_often_names_stand_where_tables_do() -> None:
 
 def test_all_words() -> None:
     assert words('SELECT "Doc".a FROM public.doc2') == {"select", "doc", "a", "from", "public", "doc2"}
+    assert "doc" in words(r'''SELECT 1 FROM U&"d\006fc"''') & words("""TABLE u&"!+000064oc" UESCAPE '!'""")
 
 
 @pytest.mark.parametrize(

@@ -138,3 +138,10 @@ def _(world: World, s: Session) -> Any:
 def _(world: World, s: Session) -> Any:
     renamed = select(docs.c.id, docs.c.title, docs.c.kind.label("env")).subquery()
     return s.execute(select(aliased(Doc, renamed, adapt_on_names=True).title)).all()
+
+
+@case(DISGUISED, "a block in a literal, and a name in Unicode escapes", "refused", advice=A_TEXT, only="postgresql")
+def _(world: World, s: Session) -> Any:
+    block = text("DO $$ BEGIN UPDATE doc SET size = 50; END $$")
+    each_refused([partial(s.execute, block)], A_TEXT)
+    return s.execute(text("""SELECT title FROM U&"d!006fc" UESCAPE '!'""")).all()
