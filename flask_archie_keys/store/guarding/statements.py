@@ -95,17 +95,18 @@ class Named:
             options += memoized._with_options
         for option in options:
             if not isinstance(option, LoaderCriteriaOption):
-                self._load(option)
+                self._load(option, stack)
             elif not isinstance(option, RowCriteria):
                 stack.append(option.where_criteria)
         self.mappers = _entities_in(stack)
 
-    def _load(self, option: Any) -> None:
+    def _load(self, option: Any, stack: list[Any]) -> None:
         elements = getattr(option, "context", None)
         if elements is None:
             self.anything = True
             return
         for element in elements:
+            stack += element._extra_criteria  # and_() of a relationship
             for part in element.path.path:
                 if isinstance(part, str):
                     self.anything = self.anything or part.startswith("relationship:")

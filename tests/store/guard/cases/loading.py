@@ -93,6 +93,15 @@ def _(world: World, s: Session) -> Any:
     return titles(s.scalars(statement).unique().one().docs)
 
 
+for loader in (lazyload, joinedload, selectinload, subqueryload):
+
+    @case(LOAD, f"{loader.__name__} with and_() that names another protected class", "filtered", expect=["seen a"])
+    def _(world: World, s: Session, loader: Any = loader) -> Any:
+        noted = Folder.docs.and_(Doc.id.in_(select(Note.doc_id)))
+        folders = s.scalars(select(Folder).options(loader(noted))).unique()
+        return [doc.title for folder in folders for doc in folder.docs]
+
+
 @case(LOAD, "selectin_polymorphic()", "filtered", expect=["seen extra"])
 def _(world: World, s: Session) -> Any:
     docs = s.scalars(select(Doc).options(selectin_polymorphic(Doc, [SpecialDoc])))
