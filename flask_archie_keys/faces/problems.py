@@ -62,14 +62,19 @@ def challenge(error: ServiceError, realm: str) -> str | None:
     return None
 
 
+def log(error: ServiceError) -> None:
+    """Log what the client is not told: why something cannot be reached."""
+    if isinstance(error, Unavailable):
+        logger.error("%s answered: %s: %s", error.status, error, error.cause)
+
+
 def respond(error: ServiceError, config: Config) -> Response:
     """The response to an error."""
     if isinstance(error, (BadRequest, Unauthorized)):  # a handful of texts, and what a flood is answered with
         asked = challenge(error, config.project) or ""
         content, headers = _rendered(error.type, error.title, error.status, error.detail, asked)
         return Response(content, error.status, headers)
-    if isinstance(error, Unavailable):  # the client is not told why, so the log is
-        logger.error("%s answered: %s: %s", error.status, error, error.cause)
+    log(error)
     response = Response(json.dumps(body(error)), error.status, content_type=MEDIA_TYPE)
     needed = challenge(error, config.project)
     if needed is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask import Blueprint, Flask, Response, request
@@ -24,15 +24,20 @@ _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 def register(app: Flask, config: Config) -> None:
     """Put the API into an application."""
     blueprint = Blueprint(NAME, __name__)
-    by_path: dict[str, dict[str, Operation]] = defaultdict(dict)
-    for operation in OPERATIONS:
-        by_path[operation.path][operation.method] = operation
-    for path, operations in by_path.items():
-        endpoint = next(iter(operations.values())).name
-        blueprint.add_url_rule(path, endpoint, _view(operations), methods=_METHODS, provide_automatic_options=False)
     blueprint.add_url_rule("/_openapi.json", "openapi", openapi.serve, methods=["GET"])
     for path in ("/", "/<path:path>"):
         blueprint.add_url_rule(path, "nothing", _nothing, methods=_METHODS, provide_automatic_options=False)
+    mount(app, config, blueprint, OPERATIONS)
+
+
+def mount(app: Flask, config: Config, blueprint: Blueprint, operations: Iterable[Operation]) -> None:
+    """Put operations into an application, answered as all of ours are: who may call, and what errors look like."""
+    by_path: dict[str, dict[str, Operation]] = defaultdict(dict)
+    for operation in operations:
+        by_path[operation.path][operation.method] = operation
+    for path, of_path in by_path.items():
+        endpoint = next(iter(of_path.values())).name
+        blueprint.add_url_rule(path, endpoint, _view(of_path), methods=_METHODS, provide_automatic_options=False)
     blueprint.register_error_handler(ServiceError, _refused)
     blueprint.register_error_handler(HTTPException, _failed)
     app.register_blueprint(blueprint, url_prefix=config.api_prefix)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from flask import url_for
 
 from ...context import current_environment
-from ...domain.records import CreatedKey
+from ...domain.records import ContextValue, CreatedKey
+from ...domain.records import Key as KeyRecord
 from ...errors import Conflict, KeyInUse, NotFound, Replayed, ValidationFailed, VersionMismatch
 from .. import schemas
 from ..inputs import READ_ONLY, DeleteKeyQuery, KeyPatch, KeyQuery, NewKey, Rotation
@@ -66,15 +69,21 @@ def get_key(key_id: str) -> Answer:
 )
 def update_key(key_id: str, body: KeyPatch) -> Answer:
     """Change a key: what is left out stays, null takes away (RFC 7396)."""
-    service = current_environment().service
-    version = wanted_version(required=True)
-    if isinstance(body.context, dict):  # merged into what there is, so for no other version than that
-        present = service.get(key_id)
-        version = present.version if version is None else version
-        key = service.update(key_id, version=version, **body.changes(present.context))
-    else:
-        key = service.update(key_id, version=version, **body.changes({}))
+    key = change(key_id, body, wanted_version(required=True))
     return Answer(schemas.one(schemas.key(key)), headers=etag(key.version))
+
+
+def change(key_id: str, patch: KeyPatch, version: int | None) -> KeyRecord:
+    """Change a key; a context is merged into what there is, so for no other version than that.
+
+    :param version: the one that the caller has seen; ``None`` for whichever there is.
+    """
+    service = current_environment().service
+    present: Mapping[str, ContextValue] = {}
+    if isinstance(patch.context, dict):
+        key = service.get(key_id)
+        present, version = key.context, key.version if version is None else version
+    return service.update(key_id, version=version, **patch.changes(present))
 
 
 @operation(

@@ -84,7 +84,9 @@ class Sessions:
         :raises Unguarded: if it holds objects that were loaded for that one.
         """
         bound = self._bound.get(session)
-        if bound is None or bound.access is None or bound.access.principal == access.principal:
+        if bound is None:
+            return
+        if bound.access is not None and bound.access.principal == access.principal and not bound.blocks:
             return
         if any(reaches(mapper) for mapper in mappers):
             self.bind(session, access)

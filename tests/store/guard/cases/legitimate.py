@@ -383,6 +383,21 @@ def _(world: World, s: Session) -> Any:
 
 @case(
     UNRESTRICTED,
+    "… for an object that is not protected, with its collection",
+    "refused",
+    advice="use a session of its own",
+)
+def _(world: World, s: Session) -> Any:
+    s.get(Doc, 1)
+    with world.unrestricted():
+        folder = s.get_one(Folder, 1)
+        assert len(folder.docs) == 5
+        with world.acting(world.key):
+            return s.get_one(Folder, 1).docs
+
+
+@case(
+    UNRESTRICTED,
     "one that fails: what was added in it is forgotten, what was changed is still to be written",
     "works",
     expect="x",
