@@ -21,6 +21,7 @@ TIERS: list[tuple[str, ...]] = [
     ("services", "authentication"),
     ("authorization", "context", "guarded_views", "rows"),
     ("faces",),
+    ("client",),
     ("extension",),
     ("__init__",),
 ]

@@ -15,6 +15,16 @@ _VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 _MICROSECOND = timedelta(microseconds=1)
 
 
+def checked(value: object) -> str:
+    """An idempotency key that can be one.
+
+    :raises BadRequest: if it is not 1 to 255 visible ASCII characters.
+    """
+    if not isinstance(value, str) or _VALUE.fullmatch(value) is None:
+        raise BadRequest("Idempotency-Key must be 1 to 255 visible ASCII characters")
+    return value
+
+
 class Once:
     """One request that makes a key, by the idempotency key that its caller gave it, if any.
 
@@ -23,11 +33,9 @@ class Once:
     """
 
     def __init__(self, store: IdempotencyStore, actor: str, value: str | None) -> None:
-        if value is not None and (not isinstance(value, str) or _VALUE.fullmatch(value) is None):
-            raise BadRequest("Idempotency-Key must be 1 to 255 visible ASCII characters")
         self._store = store
         self._actor = actor
-        self._value = value
+        self._value = None if value is None else checked(value)
 
     def check(self, connection: Connection) -> None:
         """:raises Replayed: if it has made a key already."""
