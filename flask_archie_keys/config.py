@@ -167,6 +167,12 @@ class Config:
     api_prefix: str = _setting(
         "/archie/v1", check.url_prefix, "Where the management API stands.", shared=True
     )
+    graphql_introspection: bool = _setting(
+        False,
+        check.flag,
+        "Let callers ask GraphQL for its schema. They need a key for that; the schema itself is no secret.",
+        shared=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import shutil
 import tempfile
 import weakref
@@ -38,6 +39,7 @@ from .services.keys import KeyService
 from .services.profiles import Profiles
 from .services.roles import RoleService
 from .services.sender import Sender
+from .setting_rules import FACES
 from .store.database import Database, own_sqlite
 from .store.lookup import KeyLookup
 from .store.models import copy_tables
@@ -112,6 +114,10 @@ class ArchieKeys:
             from .faces import api
 
             api.register(app, served)
+        if _offers(served, "graphql", "graphql"):
+            from .faces import graphql
+
+            graphql.register(app, served)
         if "cli" in served.faces:
             from .faces.cli import keys_command
 
@@ -226,6 +232,18 @@ class ArchieKeys:
         """Stop what runs for an application and close what is open. It opens again when needed."""
         for environment in context.app_state(app).environments.values():
             environment.close()
+
+
+def _offers(config: Config, face: str, package: str) -> bool:
+    """Whether an application offers a face. One that needs a package is there by default where the package is.
+
+    :raises ConfigurationError: if the settings ask for the face and the package is missing.
+    """
+    if face not in config.faces or importlib.util.find_spec(package) is not None:
+        return face in config.faces
+    if config.faces is FACES:
+        return False
+    raise ConfigurationError(f"ARCHIE_KEYS_FACES has {face}, which needs: pip install 'flask-archie-keys[{face}]'")
 
 
 class _Host:
