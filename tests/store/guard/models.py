@@ -12,6 +12,7 @@ from sqlalchemy.orm import (
     WriteOnlyMapped,
     column_property,
     mapped_column,
+    query_expression,
     relationship,
 )
 
@@ -40,6 +41,7 @@ class Folder(Base):
     docs: Mapped[list[Doc]] = relationship(back_populates="folder", order_by="Doc.id")
     docs_dynamic: DynamicMapped[Doc] = relationship(viewonly=True)
     docs_write_only: WriteOnlyMapped[Doc] = relationship(viewonly=True)
+    most: Mapped[str | None] = query_expression()
     titles: ClassVar[Any]
 
 

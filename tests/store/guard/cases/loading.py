@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import (
     Session,
     contains_eager,
@@ -14,6 +14,7 @@ from sqlalchemy.orm import (
     selectin_polymorphic,
     selectinload,
     subqueryload,
+    with_expression,
 )
 
 from flask_archie_keys.errors import Forbidden
@@ -100,6 +101,17 @@ for loader in (lazyload, joinedload, selectinload, subqueryload):
         noted = Folder.docs.and_(Doc.id.in_(select(Note.doc_id)))
         folders = s.scalars(select(Folder).options(loader(noted))).unique()
         return [doc.title for folder in folders for doc in folder.docs]
+
+
+@case(
+    LOAD,
+    "with_expression() over a protected class, where SQLAlchemy adds no criteria",
+    "refused",
+    advice="select its mapped class through a session",
+)
+def _(world: World, s: Session) -> Any:
+    most = select(func.max(Doc.title)).where(Doc.folder_id == Folder.id).correlate_except(Doc).scalar_subquery()
+    return s.scalars(select(Folder).options(with_expression(Folder.most, most))).all()
 
 
 @case(LOAD, "selectin_polymorphic()", "filtered", expect=["seen extra"])
