@@ -3,10 +3,14 @@
 A key manages others under four rules, which together keep what it hands out inside what it has:
 
 - the roles of the other key are among its own, so every grant of the other one is one of its own;
-- every variable that the filters of its own roles use has the same value for the other key, or none for either;
+- every variable that the filters which bound it use has the same value for the other key, or none for either;
   ``$keyId`` cannot, so it may only say which rows are the other key's own: ``key_id = $keyId``;
 - the other key ends no later, and is bound to the same networks;
 - a role that it saves grants nothing that it is not granted itself.
+
+A filter does not bound whoever is granted the same with fewer conditions: to somebody who may read all orders, it does
+not matter which customer a role says "the orders of ``$context.customer``" to. Whatever the variable is, its rows are
+among all orders. So what is looked at, for each grant, is the widest of the actor's that covers it (:func:`_cover`).
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from ..domain.clock import to_micros
 from ..domain.filter_tree import And, Column, Comparison, Node, Variable
 from ..domain.filters import Filter, FilterError, parse
-from ..domain.permissions import Grant, Role, scope_of
+from ..domain.permissions import Action, Grant, Role, scope_of
 from ..domain.principals import Principal
 from ..errors import Forbidden
 
@@ -58,7 +62,7 @@ def ensure_within(
             raise beyond(actor, f"its filters use $context.{name}, which must stay what it is for itself")
     if (used is None or "userId" in used) and owner != actor.user_id:
         raise beyond(actor, "its filters use $userId, so the owner must stay what it is for itself")
-    if known is not None and any(_turns_on_key_id(filter) for filter in _filters(known, roles)):
+    if known is not None and any(_turns_on_key_id(filter) for filter in _bounds(known, actor.roles, roles)):
         raise beyond(actor, "filters of these roles use $keyId, which is another for each key")
     latest = None if actor.expires_at is None else to_micros(actor.expires_at)
     if latest is not None and (expires_at is None or expires_at > latest):
@@ -96,11 +100,8 @@ def ensure_holders_within(
     :param context: of the key that has the role; ``owner`` and ``roles`` likewise.
     :raises Forbidden: naming the variable.
     """
-    held = [grant for name in actor.roles if name in known for grant in known[name].grants]
-    for grant in grants:
-        if grant.filter is None or all(_is_whole(held, grant.resource, action) for action in grant.actions):
-            continue
-        filter = parse(grant.filter)
+    held = _grants(known, actor.roles)
+    for grant, filter in _bounds_of(held, grants):
         for variable in sorted(filter.variables):
             name = variable.partition(".")[2]
             if variable == "userId":
@@ -111,28 +112,63 @@ def ensure_holders_within(
                 same = not name or _same(actor.context.get(name, _ABSENT), context.get(name, _ABSENT))
             if not same:
                 raise beyond(actor, f"keys with another ${variable} have this role")
-        if any(len(path) > 1 for path in filter.columns):  # which related rows a key sees, its other roles say
+        if _reads_others(filter):  # which related rows a key sees, its other roles say
             raise beyond(actor, f"keys have this role, and its filter on {grant.resource} reads other tables")
-    paths = [path for filter in _filters(known, roles) for path in filter.columns if len(path) > 1]
-    if paths and any(grant.read for grant in grants):  # which rows those let through, readable related rows decide
+    others = any(_reads_others(filter) for _, filter in _bounds_of(held, _grants(known, roles)))
+    if others and any(grant.read for grant in grants):  # which rows those let through, readable related rows decide
         raise beyond(actor, "keys have this role, and filters of their other roles read other tables")
 
 
-def _is_whole(held: Iterable[Grant], resource: str, action: str) -> bool:
-    return any(h.resource == resource and getattr(h, action) is True and h.filter is None for h in held)
-
-
 def variables_used(known: Mapping[str, Role], roles: Iterable[str]) -> set[str]:
-    """The variables that the filters of some roles use."""
-    return {variable for filter in _filters(known, roles) for variable in filter.variables}
+    """The variables that the filters use which bound whoever has some roles."""
+    held = list(roles)
+    return {variable for filter in _bounds(known, held, held) for variable in filter.variables}
 
 
-def _filters(known: Mapping[str, Role], roles: Iterable[str]) -> Iterator[Filter]:
-    """The filters of some roles. One that cannot be read lets nothing through, so it does not count."""
-    for grant in [grant for name in roles if name in known for grant in known[name].grants]:
-        filter = None if grant.filter is None else _read(grant.filter)
-        if filter is not None:
-            yield filter
+def _grants(known: Mapping[str, Role], roles: Iterable[str]) -> list[Grant]:
+    return [grant for name in roles if name in known for grant in known[name].grants]
+
+
+def _bounds(known: Mapping[str, Role], actor: Iterable[str], roles: Iterable[str]) -> Iterator[Filter]:
+    """The filters that bound somebody with the roles ``actor`` where ``roles`` grant something."""
+    return (filter for _, filter in _bounds_of(_grants(known, actor), _grants(known, roles)))
+
+
+def _bounds_of(held: Collection[Grant], grants: Iterable[Grant]) -> Iterator[tuple[Grant, Filter]]:
+    for grant in grants:
+        for action in grant.actions:
+            filter = _cover(held, grant, action)
+            if filter is not None:
+                yield grant, filter
+
+
+def _cover(held: Iterable[Grant], grant: Grant, action: Action) -> Filter | None:
+    """The filter of the widest of some grants that lets through all that ``grant`` does, as far as their forms show.
+
+    ``None`` if that one has no filter; the filter of ``grant`` itself if there is no such one. A filter that cannot be
+    read lets nothing through, so it does not count.
+    """
+    if grant.filter is None:
+        return None
+    best = _read(grant.filter)
+    if best is None:
+        return None
+    for own in held:
+        if own.resource == grant.resource and getattr(own, action) is True and _covers(own.filter, grant.filter):
+            if own.filter is None:
+                return None
+            best = min(best, parse(own.filter), key=_uncertainty)
+    return best
+
+
+def _uncertainty(filter: Filter) -> tuple[int, bool]:
+    """How much of what a filter lets through depends on whom it is asked for."""
+    return len(filter.variables - {"environment", "project", "now"}), _reads_others(filter)
+
+
+def _reads_others(filter: Filter) -> bool:
+    """Whether it reads other tables, of which somebody else may see other rows."""
+    return any(len(path) > 1 for path in filter.columns)
 
 
 def _read(text: str) -> Filter | None:

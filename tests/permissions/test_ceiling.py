@@ -509,3 +509,39 @@ def test_a_grant_for_some_actions_is_no_grant_for_the_others() -> None:
     ensure_role_within(who, {**BY_NAME, "some": some}, wanted)
     with pytest.raises(Forbidden):
         ensure_holders_within(who, {**BY_NAME, "some": some}, wanted, HELD_BY.context, HELD_BY.owner)
+
+
+FREE = {
+    "everything": Role(name="everything", grants=(Grant("things", read=True, write=True),)),
+    "of_region": Role(name="of_region", grants=(Grant("things", read=True, filter="region = $context.region"),)),
+    "of_level": Role(name="of_level", grants=(Grant("things", read=True, filter="level = $context.level"),)),
+    "of_both": Role(
+        name="of_both",
+        grants=(Grant("things", read=True, filter="level = $context.level AND region = $context.region"),),
+    ),
+    "deletes": Role(name="deletes", grants=(Grant("things", delete=True, filter="region = $context.region"),)),
+}
+
+
+@pytest.mark.parametrize(
+    ("held", "region", "passes"),
+    [
+        (("everything", "of_region"), "eu", True),  # its rows are among all rows, whatever the region is
+        (("of_region",), "eu", False),
+        (("of_region", "of_level"), "eu", False),  # another filter is no wider one
+        (("of_level", "of_both"), "eu", True),  # all of its rows have the level, which is the same
+        (("everything", "of_region", "deletes"), "eu", False),  # everything can be read, and not deleted
+    ],
+)
+def test_a_filter_does_not_bound_who_is_granted_the_same_with_fewer_conditions(
+    held: tuple[str, ...], region: str, passes: bool
+) -> None:
+    level = {"level": 1}
+    who = Principal("key", "actor", "actor", PROJECT, ENVIRONMENT, roles=held, context=level)
+    other = {"project": PROJECT, "environment": ENVIRONMENT, "expires_at": None, "networks": None}
+    asked = {"known": FREE, "roles": held[1:], "context": {**level, "region": region}, "owner": None, **other}
+    if passes:
+        ensure_within(who, actor_networks=None, **asked)  # type: ignore[arg-type]
+        return
+    with pytest.raises(Forbidden, match=r"context\.region"):
+        ensure_within(who, actor_networks=None, **asked)  # type: ignore[arg-type]
