@@ -28,13 +28,15 @@ def parse(content: bytes) -> Any:
         not finite.
     """
     try:
-        return json.loads(
+        data = json.loads(
             content.decode(),
             object_pairs_hook=_object,
             parse_constant=_no_constant,
             parse_int=_integer,
             parse_float=_number,
         )
+        _plain_text(data)
+        return data
     except UnicodeDecodeError:
         raise BadRequest("the body is not UTF-8") from None
     except RecursionError:

@@ -17,7 +17,8 @@ def insert_unless_there(connection: Connection, table: Table, row: Mapping[str, 
     """Insert a row; False if one with its key is there, or comes to be there while this waits for who inserts it."""
     if connection.dialect.name in _INSERT:
         statement = _INSERT[connection.dialect.name](table).on_conflict_do_nothing()
-        return connection.execute(statement, dict(row)).rowcount == 1
+        counted = statement.execution_options(preserve_rowcount=True)  # of an INSERT, it is not kept otherwise
+        return connection.execute(counted, dict(row)).rowcount == 1
     try:
         with connection.begin_nested():
             connection.execute(insert(table), dict(row))

@@ -40,6 +40,7 @@ def mount(app: Flask, config: Config, blueprint: Blueprint, operations: Iterable
         blueprint.add_url_rule(path, endpoint, _view(of_path), methods=_METHODS, provide_automatic_options=False)
     blueprint.register_error_handler(ServiceError, _refused)
     blueprint.register_error_handler(HTTPException, _failed)
+    blueprint.after_request(_not_kept)
     app.register_blueprint(blueprint, url_prefix=config.api_prefix)
     access.exempt(app, blueprint)
 
@@ -74,8 +75,12 @@ def _refused(error: ServiceError) -> Response:
     config = _config()
     if isinstance(error, RowNotFound):
         error = NotFound(error.detail)
-    response = problems.respond(error, config)
-    response.headers["Cache-Control"] = "no-store"
+    return problems.respond(error, config)
+
+
+def _not_kept(response: Response) -> Response:
+    """Nobody but who asked may keep an answer, a refusal neither."""
+    response.headers.setdefault("Cache-Control", "no-store")
     return response
 
 

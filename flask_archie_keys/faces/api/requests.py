@@ -104,7 +104,7 @@ def wanted_version(*, required: bool) -> int | None:
 
 
 def render(operation: Operation, answered: Any) -> Response:
-    """The response of what a view answered. Nobody but who asked may keep it."""
+    """The response of what a view answered."""
     if isinstance(answered, Response):
         response = answered
     else:
@@ -115,5 +115,4 @@ def render(operation: Operation, answered: Any) -> Response:
         if answer.body is None:
             del response.headers["Content-Type"]
         response.headers.extend(answer.headers)
-    response.headers.setdefault("Cache-Control", "no-store")
     return response

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import url_for
+from flask import request, url_for
 from msgspec import structs
 
 from ...context import current_environment
@@ -65,8 +65,18 @@ def get_role(name: str) -> Answer:
 )
 def save_role(name: str, body: SavedRole) -> Answer:
     """Save a whole role, which is made if there is none: what it granted before and does not grant here is gone."""
-    role = current_environment().roles.save(name, **body.wanted(), version=wanted_version(required=False))
+    roles = current_environment().roles
+    version = _present(name) if request.if_match.star_tag else wanted_version(required=False)
+    role = roles.save(name, **body.wanted(), version=version)
     return _answer(role, 201 if role.version == 1 else 200)
+
+
+def _present(name: str) -> int:
+    """The version that there is: ``If-Match: *`` is for any, and for none that there is not (RFC 9110 13.1.1)."""
+    try:
+        return current_environment().roles.get(name).version
+    except NotFound:
+        raise VersionMismatch("there is no such role") from None
 
 
 @operation(

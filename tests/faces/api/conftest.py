@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from flask_wtf.csrf import generate_csrf
 
 from flask_archie_keys.domain.permissions import Grant
 
@@ -21,6 +22,7 @@ class Api:
 
     def __init__(self, host: Host) -> None:
         self.host = host
+        host.app.add_url_rule("/token", "token", generate_csrf)
         self.admin = host.create("admin", ("admin", "viewer", "editor"))
 
     def ask(
@@ -76,7 +78,7 @@ MakeApi = Callable[..., Api]
 @pytest.fixture
 def make_api(make_host: MakeHost) -> MakeApi:
     def make(url: str | None = None, **config: Any) -> Api:
-        return Api(make_host(url, **{"ARCHIE_KEYS_ROLES": ROLES, "ARCHIE_KEYS_FACES": ("api", "cli"), **config}))
+        return Api(make_host(url, **{"ARCHIE_KEYS_ROLES": ROLES, "ARCHIE_KEYS_FACES": ("api",), **config}))
 
     return make
 
