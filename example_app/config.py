@@ -29,6 +29,8 @@ DEFAULTS: dict[str, Any] = {
     },
     "ARCHIE_KEYS_ENVIRONMENT_HEADER": "environment",
     "ARCHIE_KEYS_ROLES": DECLARED,
+    "ARCHIE_KEYS_BASE_TEMPLATE": "base.html",
+    "ARCHIE_KEYS_LOGIN_ENDPOINT": "auth.login",
     "MAX_CONTENT_LENGTH": 64 * 1024,
     "PERMANENT_SESSION_LIFETIME": timedelta(hours=12),
     "SESSION_COOKIE_NAME": "order_desk",

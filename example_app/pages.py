@@ -41,6 +41,9 @@ PER_PAGE = 25
 #: The pages of the Settings area, in the order of its menu: endpoint and label.
 SETTINGS_MENU = [("pages.settings", "General"), ("pages.account", "Account")]
 
+#: The console of flask_archie_keys picks its environment itself.
+CONSOLE = "archie_keys"
+
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -81,15 +84,20 @@ def current_environment() -> str:
 
 @keys.user_loader
 def acting_administrator() -> Principal | None:
-    """Who acts on the pages: an administrator, with a role that grants the rows of the environment that is shown."""
+    """Who acts on the pages: an administrator, who has all roles and so can give all of them to keys.
+
+    The rows are those of the environment that is shown. In the console that is what its switch says.
+    """
     administrator = current_administrator()
     if administrator is None:
         return None
+    here = "" if request.blueprint == CONSOLE else current_environment()
+    roles = keys.for_environment(here).roles if here else keys.roles
     return Principal.user(
         administrator.id,
         name=administrator.username,
-        roles=["administrator"],
-        environment=current_environment(),
+        roles=[role.name for role in roles.find()],
+        environment=here,
     )
 
 

@@ -30,7 +30,12 @@ DECLARED: dict[str, dict[str, Any]] = {
     },
     "administrator": {
         "description": "What people may do who log in to the pages.",
-        "grants": [Grant("orders", read=True, update=True, filter=HERE), *_SEE_ALL],
+        "grants": [
+            Grant("orders", read=True, write=True, update=True, filter=HERE),
+            *_SEE_ALL,
+            *(Grant(own, read=True, write=True, update=True, delete=True) for own in ("api_keys", "roles")),
+            Grant("audit_events", read=True),
+        ],
     },
 }
 

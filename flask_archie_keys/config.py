@@ -163,7 +163,20 @@ class Config:
         "The ways to manage keys that the application offers. ``pages`` is reserved.",
         shared=True,
     )
-    url_prefix: str = _setting("/settings", check.url_prefix, "Where the pages stand. Reserved.", shared=True)
+    url_prefix: str = _setting("/settings", check.url_prefix, "Where the pages stand.", shared=True)
+    base_template: str = _setting(
+        "archie_keys/base.html",
+        check.text,
+        "The template that the pages extend: one of yours, with the blocks ``title`` and ``content``.",
+        shared=True,
+    )
+    login_endpoint: str | None = _setting(
+        None,
+        check.optional_text,
+        "The endpoint of your login page, where visitors of the pages are sent who are not logged in, with the path "
+        "in ``next``. None answers them with your own 401.",
+        shared=True,
+    )
     api_prefix: str = _setting(
         "/archie/v1", check.url_prefix, "Where the management API stands.", shared=True
     )

@@ -35,6 +35,7 @@ from .store.protection import Unrestricted
 EXTENSION = "archie_keys"
 _STATE = "_archie_keys"
 _USER = "_archie_keys_user"
+_CHOSEN = "_archie_keys_environment"
 REASON_MAX = 200
 NO_CURRENT_KEY = "current_api_key is not set: this request was not authenticated by an API key"
 
@@ -75,6 +76,7 @@ class AppState:
     :ivar build: makes an environment when it is first needed.
     :ivar respond: turns an error into a response; shared by all faces.
     :ivar user_loader: gives the host's logged-in user.
+    :ivar has_user_loader: whether the host has said who that is.
     :ivar key: the name in a request's WSGI environment of the list of what its end completes.
     """
 
@@ -86,6 +88,7 @@ class AppState:
     environments: dict[str, Environment] = field(default_factory=dict)
     key: str = field(default_factory=lambda: f"flask_archie_keys.{secrets.token_hex(8)}")
     user_loader: Callable[[], Principal | None] | None = None
+    has_user_loader: Callable[[], bool] = bool
 
     def environment(self, name: str) -> Environment:
         """The environment ``name``.
@@ -101,6 +104,9 @@ class AppState:
 
     def of_request(self, request: Request) -> Environment:
         """The environment that a request asks for: by its header where there is a setting for that."""
+        chosen = request.__dict__.get(_CHOSEN)
+        if chosen is not None:
+            return cast(Environment, chosen)
         name = self.default if self.header is None else request.headers.get(self.header, self.default)
         return self.environments.get(name) or self.environment(name)
 
@@ -160,6 +166,14 @@ def current_environment() -> Environment:
     """The environment of the current request, or the one that the process serves."""
     state = app_state()
     return state.of_request(request) if has_request_context() else state.environment(state.default)
+
+
+def choose_environment(name: str) -> None:
+    """Let the current request be about another environment than its header says, as the pages do.
+
+    :raises BadRequest: if it is not configured.
+    """
+    cast("LocalProxy[Request]", request)._get_current_object().__dict__[_CHOSEN] = app_state().environment(name)
 
 
 def get_request_state(of: Request) -> RequestState | None:

@@ -56,7 +56,7 @@ class ArchieKeys:
     """
 
     def __init__(self, app: Flask | None = None, db: Any = None) -> None:
-        self._user_loader: Callable[[], Principal | None] = lambda: None
+        self._user_loader: Callable[[], Principal | None] | None = None
         if app is not None:
             self.init_app(app, db)
 
@@ -102,7 +102,8 @@ class ArchieKeys:
             problems.respond,
             served.environment,
             served.environment_header,
-            user_loader=lambda: self._user_loader(),
+            user_loader=lambda: None if self._user_loader is None else self._user_loader(),
+            has_user_loader=lambda: self._user_loader is not None,
         )
         app.extensions[context.EXTENSION] = state
         authorization.install(app, state)
@@ -118,6 +119,10 @@ class ArchieKeys:
             from .faces import graphql
 
             graphql.register(app, served)
+        if _offers(served, "pages", "flask_wtf"):
+            from .faces import pages
+
+            pages.register(app, served)
         if "cli" in served.faces:
             from .faces.cli import keys_command
 

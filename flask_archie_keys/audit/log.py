@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Unpack
@@ -320,6 +320,17 @@ class AuditLog:
         :raises Forbidden: if who acts has no grant to read ``api_keys``.
         """
         return self.measure(key_id, *self._readable("api_keys", keys))
+
+    def activity(self, key_ids: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        """The requests of some keys in the last 24 hours, by the hour, oldest first.
+
+        :param key_ids: of keys that who acts may read, as :meth:`KeyService.find` gives them.
+        """
+        self.drain(wait=0)
+        start = now_micros() // _HOUR * _HOUR - 23 * _HOUR
+        with self._database.read() as connection:
+            uses = {key_id: self._events.uses(connection, key_id, start, _HOUR) for key_id in key_ids}
+        return {key_id: tuple(found.get(hour, 0) for hour in range(24)) for key_id, found in uses.items()}
 
     def measure(self, key_id: str, *conditions: ColumnElement[bool]) -> Traffic:
         """The traffic of a key that meets the conditions; for services, which have asked already who may."""

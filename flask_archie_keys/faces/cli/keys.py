@@ -13,10 +13,10 @@ from ...domain.clock import isoformat
 from ...domain.permissions import ACTIONS, Action
 from ...domain.records import STATUSES, CreatedKey, Key
 from .. import schemas
+from ..times import ago, span_text
 from . import keys_command
 from .output import (
     FAILED,
-    ago,
     environment_option,
     json_option,
     key_facts,
@@ -25,7 +25,6 @@ from .output import (
     print_table,
     printable,
     require_output,
-    span_text,
     uninterrupted,
 )
 from .params import ContextMember, Duration, Moment, context_of

@@ -12,16 +12,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import click
 
 from ...context import Environment, app_state
-from ...domain.clock import isoformat, utcnow
+from ...domain.clock import isoformat
 from ...domain.records import Key
 from ...errors import ArchieKeysError, KeyInUse, ServiceError, Unavailable, ValidationFailed
 from .. import problems, schemas
+from ..times import ago
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -147,23 +147,6 @@ def _cell(value: Any) -> str:
 def printable(text: str) -> str:
     """``text`` with control characters and direction marks escaped, so that it shows as what it is."""
     return "".join(c if c.isprintable() or c == "\u200d" else c.encode("unicode_escape").decode() for c in text)
-
-
-def ago(moment: datetime | None) -> str:
-    """How long ago, or in how long, in the largest unit: ``5m ago``, ``in 90d``, ``never``."""
-    if moment is None:
-        return "never"
-    span = utcnow() - moment
-    return f"{span_text(span)} ago" if span >= timedelta(0) else f"in {span_text(-span)}"
-
-
-def span_text(span: timedelta) -> str:
-    """A time span in its largest unit, rounded: ``45s``, ``5m``, ``3h``, ``90d``."""
-    seconds = span.total_seconds()
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
-        if round(seconds / size) >= 2 or round(seconds) == size:
-            return f"{round(seconds / size)}{unit}"
-    return f"{round(seconds)}s"
 
 
 def key_facts(key: Key) -> list[tuple[str, Any]]:
