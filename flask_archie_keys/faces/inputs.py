@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
+from ..domain import role_rules, rules
 from ..domain.permissions import Action
 from ..domain.records import ContextValue, Scalar, Status
 from ..errors import ValidationFailed
@@ -15,7 +16,28 @@ from .schemas import Key as KeyShape
 
 LIMIT_DEFAULT = 50
 Limit = Annotated[int, Meta(ge=1, le=200)]
-Moment = Annotated[datetime, Meta(description="ISO 8601, with its time zone.")]
+Moment = Annotated[
+    datetime, Meta(description="ISO 8601, with its time zone.", extra_json_schema={"format": "date-time"})
+]
+
+
+def _told(**schema: Any) -> Meta:
+    """What the OpenAPI document says of a value. It is the services that check it, in words of their own."""
+    return Meta(extra_json_schema=schema)
+
+
+Text = Annotated[str, _told(minLength=1, maxLength=rules.NAME_MAX)]
+RoleName = Annotated[str, _told(pattern="^[a-z][a-z0-9_]{0,62}$")]
+Roles = Annotated[list[RoleName], _told(maxItems=rules.ROLES_MAX)]
+KeyPrefix = Annotated[str, _told(pattern="^[a-z]([a-z0-9_]{0,30}[a-z0-9])?$")]
+KeyId = Annotated[str, _told(pattern="^[0-9A-Za-z]{12}$")]
+Networks = Annotated[
+    list[str], _told(minItems=1, maxItems=rules.NETWORKS_MAX, description="Addresses and networks in CIDR form.")
+]
+_CONTEXT = _told(maxProperties=rules.CONTEXT_MAX_NAMES, propertyNames={"pattern": "^[A-Za-z_][A-Za-z0-9_]{0,63}$"})
+Context = Annotated[dict[str, Scalar | list[Scalar]], _CONTEXT]
+ContextPatch = Annotated[dict[str, Scalar | list[Scalar] | None], _CONTEXT]
+Search = Annotated[str, _told(maxLength=1024, pattern="^[^\u0000]*$")]
 #: The members of a key that are there to be read.
 READ_ONLY = frozenset(field.encode_name for field in structs.fields(KeyShape))
 
@@ -30,13 +52,13 @@ class Input(Struct, rename="camel", kw_only=True, forbid_unknown_fields=True):
 class NewKey(Input):
     """A key that is to be made."""
 
-    name: str
-    roles: list[str] = []
-    context: dict[str, Scalar | list[Scalar]] = {}
-    prefix: str | UnsetType = UNSET
+    name: Text
+    roles: Roles = []
+    context: Context = {}
+    prefix: KeyPrefix | UnsetType = UNSET
     expires_at: Moment | None = None
-    owner: str | None = None
-    allowed_networks: list[str] | None = None
+    owner: Text | None = None
+    allowed_networks: Networks | None = None
 
     def wanted(self) -> dict[str, Any]:
         """The arguments of the service."""
@@ -49,12 +71,12 @@ class NewKey(Input):
 class KeyPatch(Input):
     """What is to be changed of a key (RFC 7396): what is left out stays, null takes away."""
 
-    name: str | UnsetType = UNSET
-    roles: list[str] | UnsetType = UNSET
-    context: dict[str, Scalar | list[Scalar] | None] | UnsetType = UNSET
+    name: Text | UnsetType = UNSET
+    roles: Roles | UnsetType = UNSET
+    context: ContextPatch | UnsetType = UNSET
     expires_at: Moment | UnsetType | None = UNSET
-    owner: str | UnsetType | None = UNSET
-    allowed_networks: list[str] | UnsetType | None = UNSET
+    owner: Text | UnsetType | None = UNSET
+    allowed_networks: Networks | UnsetType | None = UNSET
 
     def changes(self, context: Mapping[str, ContextValue]) -> dict[str, Any]:
         """The changes, as the service takes them.
@@ -89,7 +111,7 @@ class Rotation(Input):
 class NewGrant(Input):
     """A grant of a role that is to be saved."""
 
-    resource: str
+    resource: RoleName
     read: bool = False
     write: bool = False
     update: bool = False
@@ -100,8 +122,8 @@ class NewGrant(Input):
 class SavedRole(Input):
     """A whole role: what it does not grant here it grants no more."""
 
-    description: str = ""
-    grants: list[NewGrant] = []
+    description: Annotated[str, _told(maxLength=role_rules.DESCRIPTION_MAX)] = ""
+    grants: Annotated[list[NewGrant], _told(maxItems=role_rules.GRANTS_MAX)] = []
 
     def wanted(self) -> dict[str, Any]:
         """The arguments of the service, but the name."""
@@ -111,17 +133,17 @@ class SavedRole(Input):
 class NewRole(SavedRole, kw_only=True):
     """A role that is to be made."""
 
-    name: str
+    name: RoleName
 
 
 class Question(Input):
     """What ``/explain`` is asked."""
 
-    key_id: str
+    key_id: KeyId
     roles: list[str] = []
     match: Literal["any", "all"] = "any"
     resource: str | None = None
-    action: Action = "read"
+    action: Action | None = None
     remote_address: str | None = None
 
 
@@ -139,22 +161,22 @@ class KeyQuery(PageQuery):
     """Which keys."""
 
     status: Status | None = None
-    role: str | None = None
-    prefix: str | None = None
-    q: str | None = None
+    role: Search | None = None
+    prefix: Search | None = None
+    q: Search | None = None
 
 
 class EventFilter(Input):
     """Which audit events."""
 
-    key: str | None = None
+    key: KeyId | None = None
     lineage: bool = False
-    kind: str | None = None
+    kind: Search | None = None
     outcome: Literal["allowed", "denied", "refused"] | None = None
-    reason: str | None = None
+    reason: Search | None = None
     status: Annotated[int, Meta(ge=0, le=999)] | None = None
-    method: str | None = None
-    route: str | None = None
+    method: Search | None = None
+    route: Search | None = None
     since: Moment | None = None
     until: Moment | None = None
 

@@ -35,6 +35,7 @@ def list_keys(query: KeyQuery) -> Many[Key]:
     body=NewKey,
     read_only=READ_ONLY,
     status=201,
+    etag=True,
     answer=One[SecretKey],
     idempotent=True,
     errors=(Replayed, ValidationFailed),
@@ -50,7 +51,7 @@ def _created(created: CreatedKey) -> Answer:
     return Answer(schemas.one(schemas.created_key(created)), 201, {"Location": location, **etag(created.key.version)})
 
 
-@operation("GET", "/keys/<key_id>", grant=("api_keys", "read"), answer=One[Key], errors=(NotFound,))
+@operation("GET", "/keys/<key_id>", grant=("api_keys", "read"), answer=One[Key], etag=True, errors=(NotFound,))
 def get_key(key_id: str) -> Answer:
     """Show a key, deleted ones included."""
     key = current_environment().service.get(key_id)
@@ -64,6 +65,7 @@ def get_key(key_id: str) -> Answer:
     body=KeyPatch,
     read_only=READ_ONLY,
     answer=One[Key],
+    etag=True,
     if_match="required",
     errors=(*_ERRORS, VersionMismatch, ValidationFailed),
 )
@@ -106,6 +108,7 @@ def delete_key(key_id: str, query: DeleteKeyQuery) -> One[Key]:
     body=Rotation,
     body_optional=True,
     status=201,
+    etag=True,
     answer=One[SecretKey],
     idempotent=True,
     errors=(*_ERRORS, Replayed, ValidationFailed),

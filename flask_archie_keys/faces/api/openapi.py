@@ -102,7 +102,10 @@ def _operation(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         "summary": operation.summary,
         "tags": [operation.path.split("/")[1]],
         "parameters": list(_parameters(operation, schemas)),
-        "responses": {str(operation.status): _answer(operation, schemas), **_errors(operation, schemas)},
+        "responses": {
+            **{str(status): _answer(operation, status, schemas) for status in _statuses(operation)},
+            **_errors(operation, schemas),
+        },
     }
     if operation.grant is not None:
         described["description"] = f"Needs the grant `{':'.join(operation.grant)}`."
@@ -121,8 +124,8 @@ def _parameters(operation: Operation, schemas: _Schemas) -> Iterator[dict[str, A
             "name": _camel(name),
             "in": "path",
             "required": True,
-            "description": PATH_PARAMETERS[name],
-            "schema": {"type": "string", "minLength": 1},
+            "description": PATH_PARAMETERS[name][0],
+            "schema": {"type": "string", "pattern": PATH_PARAMETERS[name][1]},
         }
     if operation.query is not None:
         for name, required, schema in schemas.members(operation.query):
@@ -132,8 +135,8 @@ def _parameters(operation: Operation, schemas: _Schemas) -> Iterator[dict[str, A
             "name": "If-Match",
             "in": "header",
             "required": operation.if_match == "required",
-            "description": "The ETag of the version that this is for.",
-            "schema": {"type": "string"},
+            "description": "The ETag of the version that this is for, or `*` for whichever there is.",
+            "schema": {"type": "string", "pattern": '^([*]|"[0-9]{1,9}")$'},
         }
     if operation.idempotent:
         yield {
@@ -158,15 +161,19 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return {**rest, **({"anyOf": branches} if branches else {})}
 
 
-def _answer(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": "Done." if operation.answer is None else operation.summary}
+def _statuses(operation: Operation) -> list[int]:
+    return [operation.status, 201] if operation.may_make else [operation.status]
+
+
+def _answer(operation: Operation, status: int, schemas: _Schemas) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": "Made." if status != operation.status else operation.summary}
     if operation.answer is not None:
         answer["content"] = {"application/json": {"schema": schemas.of(operation.answer)}}
         answer["content"] |= {media_type: {"schema": {"type": "string"}} for media_type in operation.media_types}
     headers = {}
-    if operation.status == 201:
+    if operation.method == "POST" and status == 201:
         headers["Location"] = {"schema": {"type": "string"}, "description": "Where it is from now on."}
-    if operation.if_match is not None or operation.status == 201:
+    if operation.etag:
         headers["ETag"] = {"schema": {"type": "string"}, "description": "The version."}
     return {**answer, "headers": headers} if headers else answer
 

@@ -12,8 +12,11 @@ from msgspec import Struct
 from ...domain.permissions import Action
 from ...errors import ServiceError
 
-#: The parameters of paths, with what is said of them.
-PATH_PARAMETERS = {"key_id": "The id of the key.", "name": "The name of the role."}
+#: The parameters of paths: what is said of them, and their pattern.
+PATH_PARAMETERS = {
+    "key_id": ("The id of the key.", "^[0-9A-Za-z]{12}$"),
+    "name": ("The name of the role.", "^[a-z][a-z0-9_]{0,62}$"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +32,10 @@ class Operation:
     :ivar body_optional: the body may be left out; all its members have defaults.
     :ivar read_only: members that are known and cannot be given in the body.
     :ivar status: of the answer when all is well.
+    :ivar may_make: it answers with 201 where it makes the thing.
     :ivar answer: the type of the answer; ``None`` where there is nothing in it.
     :ivar media_types: in which the answer can be had besides JSON.
+    :ivar etag: the answer says which version it is of.
     :ivar if_match: the request must say which version it is for; ``"optional"`` where it may.
     :ivar idempotent: the request may carry an ``Idempotency-Key``.
     :ivar errors: those that are not of every operation.
@@ -47,8 +52,10 @@ class Operation:
     body_optional: bool = False
     read_only: frozenset[str] = frozenset()
     status: int = 200
+    may_make: bool = False
     answer: Any = None
     media_types: tuple[str, ...] = ()
+    etag: bool = False
     if_match: str | None = None
     idempotent: bool = False
     errors: tuple[type[ServiceError], ...] = ()

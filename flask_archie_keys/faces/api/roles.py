@@ -31,6 +31,7 @@ def list_roles() -> Many[Role]:
     body=NewRole,
     read_only=_READ_ONLY,
     status=201,
+    etag=True,
     answer=One[Role],
     errors=(Conflict, ValidationFailed),
 )
@@ -47,7 +48,7 @@ def _answer(role: RoleRecord, status: int = 200, headers: dict[str, str] | None 
     return Answer(schemas.one(schemas.role(role)), status, {**(headers or {}), **etag(role.version)})
 
 
-@operation("GET", "/roles/<name>", grant=("roles", "read"), answer=One[Role], errors=(NotFound,))
+@operation("GET", "/roles/<name>", grant=("roles", "read"), answer=One[Role], etag=True, errors=(NotFound,))
 def get_role(name: str) -> Answer:
     """Show a role."""
     return _answer(current_environment().roles.get(name))
@@ -60,7 +61,9 @@ def get_role(name: str) -> Answer:
     body=SavedRole,
     read_only=_READ_ONLY,
     answer=One[Role],
+    etag=True,
     if_match="optional",
+    may_make=True,
     errors=(Conflict, VersionMismatch, ValidationFailed),
 )
 def save_role(name: str, body: SavedRole) -> Answer:
