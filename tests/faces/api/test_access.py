@@ -109,6 +109,7 @@ WRONG_QUESTIONS: list[dict[str, Any]] = [
     {"action": "read"},
     {"keyId": "KEY", "action": "fly", "resource": "api_keys"},
     {"keyId": "KEY", "match": "none"},
+    {"keyId": "KEY", "action": "read"},
     {"keyId": "KEY", "roles": "viewer"},
     {"keyId": "KEY", "remoteAddress": 7},
     {"keyId": "KEY", "key": "KEY"},
