@@ -63,6 +63,9 @@ class SecretKey(Key):
 
     secret: str
 
+    def __repr__(self) -> str:
+        return f"<SecretKey {self.id}>"  # debuggers and error reports show the locals of a function
+
 
 class Grant(Shape):
     """What a role may do with one resource, and with which of its rows; all of them where there is no filter."""
