@@ -91,6 +91,7 @@ class ArchieKeys:
                     "ARCHIE_KEYS_ROW_SECURITY goes with the roles in the database: PostgreSQL's policies cannot know "
                     "the filters of another permissions service"
                 )
+            _check_remote(config)
             target = metadata if metadata is not None else host.metadata(config.bind_key)
             if target is not None:
                 copy_tables(target)
@@ -370,6 +371,25 @@ def _build(
         profiles,
         remote,
     )
+
+
+def _check_remote(config: Config) -> None:
+    """Refuse a wrong decision point when the application starts, and not at its first request.
+
+    :raises ConfigurationError: naming the setting.
+    """
+    if config.permissions_url is None and config.permissions_token is not None:
+        raise ConfigurationError(
+            "ARCHIE_KEYS_PERMISSIONS_TOKEN is for a decision point; set ARCHIE_KEYS_PERMISSIONS_URL"
+        )
+    try:
+        remote = _remote(config)
+    except ConfigurationError as error:
+        what = str(error).partition(": ")[2]
+        setting = "TOKEN" if what.startswith("token") else "TIMEOUT" if what.startswith("timeout") else "URL"
+        raise ConfigurationError(f"ARCHIE_KEYS_PERMISSIONS_{setting}: {what}") from None
+    if remote is not None:
+        remote.close()
 
 
 def _remote(config: Config) -> AuthZenPermissions | None:

@@ -346,7 +346,7 @@ def explain(
     roles: Collection[str] = (),
     match: Literal["any", "all"] = "any",
     resource: str | None = None,
-    action: Action = "read",
+    action: Action | None = None,
     remote_address: str | None = None,
 ) -> Call[Explanation]:
     """Every check that a request with a key would meet.

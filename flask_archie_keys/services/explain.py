@@ -70,18 +70,19 @@ class Explainer:
         roles: Sequence[str] = (),
         match: str = "any",
         resource: str | None = None,
-        action: Action = "read",
+        action: Action | None = None,
         remote_address: str | None = None,
     ) -> Explanation:
         """Every check that a request with this key would meet.
 
         :param roles: the roles that a view would ask for; ``match`` as in the decorator.
-        :param resource: the resource that a view would ask for.
+        :param resource: the resource that a view would ask for; ``action`` on it, to read it when left out.
         :param remote_address: where the request would come from; the network is not checked when left out.
         :raises KeyNotFound: if there is no such key here, or none that whoever acts may see.
-        :raises BadRequest: if ``match`` or ``action`` is unknown, or ``roles`` is a string.
+        :raises BadRequest: if ``match`` or ``action`` is unknown, an action has no resource, or ``roles`` is a string.
         """
         _check(roles, match, resource, action)
+        action = action or "read"
         key = self._service.get(key_id)
         checks = _of_key(key, remote_address)
         principal = principal_of(key)
@@ -109,10 +110,12 @@ class Explainer:
         return Explanation(key=key, checks=tuple(checks), filter=text, sql=sql, parameters=parameters)
 
 
-def _check(roles: object, match: str, resource: object, action: str) -> None:
+def _check(roles: object, match: str, resource: object, action: str | None) -> None:
     if match not in ("any", "all"):
         raise BadRequest("match must be any or all")
-    if action not in ACTIONS:
+    if action is not None and resource is None:
+        raise BadRequest("an action needs a resource")
+    if action is not None and action not in ACTIONS:
         raise BadRequest(f"action must be one of {', '.join(ACTIONS)}")
     if isinstance(roles, str):
         raise BadRequest("roles must be a list of role names")

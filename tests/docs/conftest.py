@@ -4,21 +4,19 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from weakref import WeakSet
 
 import pytest
 import sqlalchemy
 
-from flask_archie_keys.store.protection import registry
-
+from ..support.protected import alone
 from .samples import PEPPER, Samples
 
 
 @pytest.fixture(autouse=True)
-def own_resources(monkeypatch: pytest.MonkeyPatch) -> None:
+def own_resources() -> Iterator[None]:
     """Resources are known to the whole process by their names, and other tests have ``orders`` of their own."""
-    monkeypatch.setattr(registry, "mappers", WeakSet())
-    monkeypatch.setattr(registry, "metadata", ())
+    with alone():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from datetime import timedelta
@@ -14,6 +15,8 @@ from flask_archie_keys.errors import ConfigurationError
 from flask_archie_keys.permissions.authzen import AuthZenPermissions
 from flask_archie_keys.permissions.service import PermissionsService
 
+from ..conftest import MakeHost
+from ..support.decision_point import DecisionPoint
 from .answers import TOKEN
 
 
@@ -86,3 +89,30 @@ def test_httpcore_is_needed_only_when_one_is_made(tmp_path: Path) -> None:
     )
     needed = "AuthZenPermissions needs httpcore: pip install 'flask-archie-keys[authzen]'"
     assert done.stdout.strip() == f"ConfigurationError {needed}", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"URL": "ftp://pdp.example"}, "ARCHIE_KEYS_PERMISSIONS_URL: url must begin with https:// or http://"),
+        ({"URL": "https://pdp.example", "TOKEN": "a b"}, "ARCHIE_KEYS_PERMISSIONS_TOKEN: token must be a bearer token"),
+        ({"TOKEN": TOKEN}, "ARCHIE_KEYS_PERMISSIONS_TOKEN is for a decision point; set ARCHIE_KEYS_PERMISSIONS_URL"),
+    ],
+)
+def test_wrong_settings_are_refused_when_the_application_starts(
+    make_host: MakeHost, settings: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        make_host(**{f"ARCHIE_KEYS_PERMISSIONS_{name}": value for name, value in settings.items()})
+    assert message in str(caught.value)
+
+
+def test_the_doctor_asks_the_decision_point(make_host: MakeHost, point: DecisionPoint) -> None:
+    def found(url: str) -> tuple[int, str]:
+        host = make_host(ARCHIE_KEYS_PERMISSIONS_URL=url, ARCHIE_KEYS_PERMISSIONS_TOKEN=TOKEN)
+        result = host.app.test_cli_runner().invoke(args=["keys", "doctor", "--json"])
+        findings = {finding["check"]: finding for finding in json.loads(result.stdout)["data"]}
+        return result.exit_code, findings["decision point"]["verdict"]
+
+    assert found(point.url) == (0, "ok")
+    assert found("http://127.0.0.1:1") == (1, "problem")

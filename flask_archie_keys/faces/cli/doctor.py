@@ -21,7 +21,8 @@ from ...audit.spool import open_directory
 from ...context import Environment
 from ...domain.clock import from_micros, now_micros
 from ...domain.ids import first_event_id
-from ...errors import ArchieKeysError, AuditUnavailable, Unavailable
+from ...domain.principals import Principal
+from ...errors import ArchieKeysError, AuditUnavailable, PermissionsUnavailable, Unavailable
 from ...guarded_views import misplaced, requirements, unguarded_methods
 from .. import schemas
 from . import keys_command
@@ -242,6 +243,9 @@ def _areas(app: Flask, endpoint: str) -> set[str]:
 
 def check_roles(environment: Environment, app: Flask) -> Iterator[Finding]:
     """Do the grants of saved and declared roles fit the resources and columns that there are?"""
+    if environment.owned_permissions is not None:
+        yield Finding("roles", "ok", "their grants count for nothing: a decision point decides")
+        return
     wrong = environment.roles.wrong()
     for name, errors in wrong.items():
         for error in errors:
@@ -249,6 +253,21 @@ def check_roles(environment: Environment, app: Flask) -> Iterator[Finding]:
             yield Finding("roles", "problem", found, "save the role anew, or change it in ARCHIE_KEYS_ROLES")
     if not wrong:
         yield Finding("roles", "ok", "all grants fit")
+
+
+def check_decision_point(environment: Environment, app: Flask) -> Iterator[Finding]:
+    """Does the decision point answer? Asked for a user whom it does not know."""
+    point = environment.owned_permissions
+    if point is None:
+        return
+    config = environment.config
+    try:
+        point.decide(Principal("user", "doctor", "doctor", config.project, config.environment), "api_keys", "read")
+    except PermissionsUnavailable as error:
+        mend = "start it, or correct ARCHIE_KEYS_PERMISSIONS_URL, _TOKEN or _TIMEOUT; until then requests get 503"
+        yield Finding("decision point", "problem", f"{config.permissions_url}: {error.cause}", mend)
+    else:
+        yield Finding("decision point", "ok", f"{config.permissions_url} answers")
 
 
 def check_rows(environment: Environment, app: Flask) -> Iterator[Finding]:
@@ -307,6 +326,7 @@ CHECKS: tuple[Check, ...] = (
     check_decorators,
     check_views,
     check_roles,
+    check_decision_point,
     check_rows,
     check_row_security,
     check_proxies,

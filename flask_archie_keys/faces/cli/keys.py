@@ -301,7 +301,7 @@ def traffic(environment: Environment, key_id: str, as_json: bool) -> None:
     "--match", type=click.Choice(["any", "all"]), default="any", show_default=True, help="Any of the roles, or all."
 )
 @click.option("--resource", metavar="NAME", help="The resource that the view asks for.")
-@click.option("--action", type=click.Choice(ACTIONS), default="read", show_default=True, help="The action on it.")
+@click.option("--action", type=click.Choice(ACTIONS), help="The action on it; to read it if left out.")
 @click.option("--address", metavar="IP", help="The address that the request would come from.")
 @json_option
 @environment_option
@@ -311,7 +311,7 @@ def explain(
     roles: tuple[str, ...],
     match: str,
     resource: str | None,
-    action: Action,
+    action: Action | None,
     address: str | None,
     as_json: bool,
 ) -> None:
