@@ -30,5 +30,12 @@ def get_me() -> One[Me]:
 )
 def explain(body: Question) -> One[Explanation]:
     """Show why a key would be let in or refused: every check with its verdict."""
-    found = current_environment().explainer.explain(body.key_id, **body.wanted())
+    found = current_environment().explainer.explain(
+        body.key_id,
+        roles=body.roles,
+        match=body.match,
+        resource=body.resource,
+        action=body.action,
+        remote_address=body.remote_address,
+    )
     return schemas.one(schemas.explanation(found))
