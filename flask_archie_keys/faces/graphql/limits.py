@@ -6,7 +6,6 @@ it is spread, so there is no way to ask for more than what was counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from graphql import (
@@ -86,6 +85,8 @@ class _Walk:
             raise _too_many(OPERATIONS_MAX, "operations")
         if len(fragments) > FRAGMENTS_MAX:
             raise _too_many(FRAGMENTS_MAX, "fragments")
+        if len(self._fragments) < len(fragments):  # validation would look at both
+            raise BadRequest("the document has two fragments of the same name")
 
     def run(self) -> None:
         for operation in self._operations:
@@ -105,9 +106,10 @@ class _Walk:
             self._collect(selections, found, ())
         for nodes in found.values():
             self._spend("repeated fields", len(nodes) - 1)
+            entered = self._entered(nodes, within)
             below = [node.selection_set for node in nodes if node.selection_set is not None]
             if below:
-                self._level(below, depth + 1, self._entered(nodes, within))
+                self._level(below, depth + 1, entered)
         return len(found)
 
     def _collect(
@@ -130,21 +132,19 @@ class _Walk:
         if name in self._fragments:  # validation names one that there is not
             self._collect(self._fragments[name].selection_set, found, (*spread, name))
 
-    def _entered(self, nodes: Iterable[FieldNode], within: str) -> str:
+    def _entered(self, nodes: list[FieldNode], within: str) -> str:
         """What of the schema is asked for in a field, if any: ``"schema"``, or ``"list"`` in a list of types."""
-        for node in nodes:
-            name = node.name.value
-            if name in _INTROSPECTION and not self._introspection:
-                raise BadRequest("introspection is off; the schema is in the documentation of flask-archie-keys")
-            if (within or name in _INTROSPECTION) and node.alias is not None:
-                raise BadRequest("introspection takes no aliases")
-            if within == "list" and name in _TYPE_LISTS:
-                raise BadRequest(f"introspection of {name} inside of another list of types would be too much")
-            if within and name in _TYPE_LISTS:
-                within = "list"
-            elif name in _INTROSPECTION:
-                within = "schema"
-        return within
+        names = {node.name.value for node in nodes}
+        if names & _INTROSPECTION and not self._introspection:
+            raise BadRequest("introspection is off; the schema is in the documentation of flask-archie-keys")
+        if not within and not names & _INTROSPECTION:
+            return ""
+        if any(node.alias is not None for node in nodes):
+            raise BadRequest("introspection takes no aliases")
+        lists = sorted(names & _TYPE_LISTS)
+        if lists and within == "list":
+            raise BadRequest(f"introspection of {lists[0]} inside of another list of types would be too much")
+        return "list" if lists or within == "list" else "schema"
 
     def _spend(self, what: str, cost: int = 1) -> None:
         self._left[what] -= cost
