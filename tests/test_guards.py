@@ -28,6 +28,8 @@ DRAIN = "tests/audit/test_drain.py::"
 SPOOL = "tests/audit/test_spool.py::"
 GRANTS = "tests/test_grants.py::"
 CEILING = "tests/permissions/test_ceiling.py::"
+GRAPHQL = "tests/faces/graphql/"
+HOSTILE = GRAPHQL + "test_limits.py::test_a_hostile_document_is_a_bad_request"
 
 
 class Guard(NamedTuple):
@@ -602,6 +604,97 @@ GUARDS = {
         'row["kind"] == "request" and ',
         "",
         "tests/audit/test_noted.py::test_a_note_is_no_use_of_a_key[sqlite]",
+    ),
+    # -- GraphQL
+    "a document is measured": guard(
+        "faces/graphql/execution.py",
+        "        limits.check(document, introspection=introspection)\n",
+        "",
+        HOSTILE + "[aliases]",
+    ),
+    "a document has a length": guard(
+        "faces/graphql/execution.py", "if len(query) > limits.LENGTH_MAX:", "if False:", HOSTILE + "[blanks]"
+    ),
+    "a document has so many tokens": guard(
+        "faces/graphql/execution.py", "parse(query, max_tokens=limits.TOKENS_MAX)", "parse(query)", HOSTILE + "[tokens]"
+    ),
+    "fragments count as often as they are spread": guard(
+        "faces/graphql/limits.py",
+        "            self._collect(self._fragments[name].selection_set, found, (*spread, name))",
+        "            pass",
+        HOSTILE + "[fragments that double]",
+    ),
+    "fragments that nobody spreads are measured, too": guard(
+        "faces/graphql/limits.py",
+        "            if name not in self._reached:",
+        "            if False:",
+        HOSTILE + "[fragments that double, which nobody spreads]",
+    ),
+    "a fragment cannot stand behind another one": guard(
+        "faces/graphql/limits.py",
+        "if len(self._fragments) < len(fragments):",
+        "if False:",
+        HOSTILE + "[a fragment behind another one of its name]",
+    ),
+    "fields that are merged are counted": guard(
+        "faces/graphql/limits.py",
+        'self._spend("repeated fields", len(nodes) - 1)',
+        "pass",
+        HOSTILE + "[fields that are merged]",
+    ),
+    "aliases are counted": guard(
+        "faces/graphql/limits.py",
+        'self._spend("aliases", 0 if node.alias is None else 1)',
+        "pass",
+        HOSTILE + "[aliases further down]",
+    ),
+    "one request makes so many changes": guard(
+        "faces/graphql/limits.py",
+        "if calls > CALLS_MAX:",
+        "if False:",
+        GRAPHQL + "test_operations.py::test_no_more_than_ten_changes_in_one_request",
+    ),
+    "variables are counted": guard(
+        "faces/graphql/execution.py",
+        "    limits.check_variables(variables)\n",
+        "",
+        GRAPHQL + "test_limits.py::test_variables_are_counted_before_they_are_looked_at",
+    ),
+    "introspection is off": guard(
+        "faces/graphql/limits.py",
+        "if names & _INTROSPECTION and not self._introspection:",
+        "if False:",
+        GRAPHQL + "test_limits.py::test_introspection_is_off",
+    ),
+    "lists of the schema do not multiply": guard(
+        "faces/graphql/limits.py",
+        'if lists and within == "list":',
+        "if False:",
+        GRAPHQL + "test_limits.py::test_introspection_does_not_multiply",
+    ),
+    "an exception says nothing": guard(
+        "faces/graphql/execution.py",
+        "return problems.body(_FAILED)",
+        "return problems.body(ServiceError(str(original)))",
+        GRAPHQL + "test_requests.py::test_what_was_not_expected_is_one_general_error_and_is_logged",
+    ),
+    "a refusal inside is in the audit log": guard(
+        "faces/graphql/execution.py",
+        "        note_denied(original)\n",
+        "",
+        GRAPHQL + "test_operations.py::test_each_field_needs_its_grant_and_a_refusal_is_in_the_audit_log",
+    ),
+    "a header is not for one of many changes": guard(
+        "faces/graphql/__init__.py",
+        "if header in request.headers:",
+        "if False:",
+        GRAPHQL + "test_requests.py::test_parameters_and_headers_that_would_say_something_else",
+    ),
+    "variables are those of the operation": guard(
+        "faces/graphql/execution.py",
+        "        if name not in known:",
+        "        if False:",
+        GRAPHQL + "test_requests.py::test_what_cannot_be_executed_is_a_bad_request",
     ),
 }
 
