@@ -139,8 +139,8 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
 MakeHost = Callable[..., Host]
 
 
-@pytest.fixture
-def make_host(tmp_path: Path, sqlite_url: str) -> Iterator[MakeHost]:
+@contextmanager
+def hosts(folder: Path) -> Iterator[MakeHost]:
     """Makes host applications on Flask-SQLAlchemy and closes them in the end."""
     made: list[Host] = []
 
@@ -152,8 +152,8 @@ def make_host(tmp_path: Path, sqlite_url: str) -> Iterator[MakeHost]:
         permissions: PermissionsService | None = None,
         **config: Any,
     ) -> Host:
-        app = Flask("host", instance_path=str(tmp_path / instance))
-        app.config["SQLALCHEMY_DATABASE_URI"] = url or sqlite_url
+        app = Flask("host", instance_path=str(folder / instance))
+        app.config["SQLALCHEMY_DATABASE_URI"] = url or f"sqlite:///{folder / 'host.sqlite'}"
         app.config["ARCHIE_KEYS_PEPPERS"] = [PEPPER]
         app.config["ARCHIE_KEYS_ROLES"] = {"viewer": {}, "editor": {}}
         # the thread has tests of its own; here reading drains
@@ -175,12 +175,20 @@ def make_host(tmp_path: Path, sqlite_url: str) -> Iterator[MakeHost]:
         made.append(Host(app, db, keys, Order))
         return made[-1]
 
-    yield make
-    for host in made:
-        host.keys.close(host.app)
-        with host.app.app_context():
-            for engine in host.db.engines.values():
-                engine.dispose()
+    try:
+        yield make
+    finally:
+        for host in made:
+            host.keys.close(host.app)
+            with host.app.app_context():
+                for engine in host.db.engines.values():
+                    engine.dispose()
+
+
+@pytest.fixture
+def make_host(tmp_path: Path) -> Iterator[MakeHost]:
+    with hosts(tmp_path) as make:
+        yield make
 
 
 @pytest.fixture

@@ -42,6 +42,7 @@ def test_only_a_new_key_has_a_secret(host: Host) -> None:
         **schemas.plain(schemas.key(created.key)),
     }
     assert created.secret[-38:] not in json.dumps(schemas.plain(schemas.key(created.key)))
+    assert created.secret[-38:] not in repr(schemas.one(schemas.created_key(created)))
 
 
 def test_lists_have_their_pagination(host: Host) -> None:
