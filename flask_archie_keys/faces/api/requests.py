@@ -33,9 +33,13 @@ def read_query(operation: Operation) -> dict[str, Any]:
     if operation.query is None:
         return {}
     try:
-        return {"query": msgspec.convert({n: values[0] for n, values in given.items()}, operation.query, strict=False)}
+        query = msgspec.convert({n: values[0] for n, values in given.items()}, operation.query, strict=False)
     except msgspec.ValidationError as error:
         raise BadRequest(f"the query is wrong: {error}") from None
+    for field in msgspec.structs.fields(operation.query):
+        if field.encode_name in given and getattr(query, field.name) is None:  # "null", which would ask for all
+            raise BadRequest(f"the query is wrong: {field.encode_name} is null")
+    return {"query": query}
 
 
 def read_body(operation: Operation) -> dict[str, Any]:

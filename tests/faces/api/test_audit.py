@@ -71,7 +71,14 @@ WRONG = [
     *("key=x", "key=%00", "key=", "lineage=maybe", "outcome=no", "status=x", "status=1000", "status=-1"),
     *("since=yesterday", "since=2001-01-01T00:00:00", "until=2001-01-01T00:00:00", "since=2001-01-01T00:00:00+01:00"),
     *("reason=%00", "route=%00", "method=%00", "kind=%00", "route=" + "a" * 5000, "limit=0", "limit=201", "cursor=x"),
-    *("actor=x", "since=0001-01-01T00:00:00%2B14:00&since=x"),
+    *(
+        "outcome=null",
+        "status=NULL",
+        "since=null",
+        "until=Null",
+        "actor=x",
+        "since=0001-01-01T00:00:00%2B14:00&since=x",
+    ),
 ]
 
 

@@ -131,7 +131,17 @@ def test_list_filters(api: Api, query: str, names: list[str]) -> None:
 WRONG_QUERIES = [
     *(f"limit={limit}" for limit in ("0", "-1", "201", "1.5", "abc", "", "9" * 5000, "0x10", "null")),
     *(f"cursor={cursor}" for cursor in ("", "x", "W10.sig", "%00", "a" * 5000)),
-    *("limit=1&limit=2", "limt=1", "Limit=1", "status=unknown", "status=", "q=%00", "role=%00", "prefix=%00"),
+    *(
+        "limit=1&limit=2",
+        "limt=1",
+        "Limit=1",
+        "status=unknown",
+        "status=",
+        "status=null",
+        "q=%00",
+        "role=%00",
+        "prefix=%00",
+    ),
     "q=" + "a" * 5000,
 ]
 
