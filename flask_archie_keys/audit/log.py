@@ -19,11 +19,11 @@ from ..config import Config
 from ..domain import rules
 from ..domain.clock import from_micros, now_micros
 from ..domain.cursors import Cursors
-from ..domain.ids import new_event_id
+from ..domain.ids import is_event_id, new_event_id
 from ..domain.keytext import is_key_id
 from ..domain.principals import Acting
 from ..domain.records import AuditEvent, Page, Traffic, TrafficCount, status_at
-from ..errors import KeyNotFound
+from ..errors import KeyNotFound, NotFound
 from ..store.audit import EventStore, to_event
 from ..store.database import Database
 from ..store.keys import KeyStore
@@ -34,11 +34,11 @@ from .flood import FloodGate, Refused
 from .forks import NotWhileForking
 from .search import Filters, Search
 from .spool import Spool
+from .timeline import Timeline, measure
 
 _HOUR = 3_600_000_000  # microseconds
 _READ_WAIT = 10.0  # seconds that a reader waits for another drainer
 _REMOVE_AT_ONCE = 5000
-_AT_ONCE = 1000
 Readable = Callable[[str, Table], Sequence[ColumnElement[bool]]]
 logger = logging.getLogger("flask_archie_keys.audit")
 
@@ -281,6 +281,37 @@ class AuditLog:
         more = len(rows) > limit
         return Page(items, self._cursors.dump("audit", [items[-1].id]) if more else None)
 
+    def get(self, event_id: str) -> AuditEvent:
+        """One event.
+
+        :raises NotFound: if there is none of that id here, or none that who acts may read.
+        :raises Forbidden: if who acts has no grant to read ``audit_events``.
+        """
+        conditions = self._readable("audit_events", events)
+        self.drain()
+        with self._database.read() as connection:
+            row = self._events.get(connection, event_id, *conditions) if is_event_id(event_id) else None
+        if row is None:
+            raise NotFound(f"there is no audit event {str(event_id)[:100]!r} in {self.config.environment}")
+        return to_event(row)
+
+    def timeline(self, *, parts: int = 60, **filters: Unpack[Filters]) -> Timeline:
+        """How many events there were by time and outcome; the filters are those of :meth:`find`.
+
+        Where there are very many, each interval is estimated from its newest events: ``exact`` is false then. An event
+        that stands for several requests counts as those.
+
+        :param parts: the most intervals, 2 to 500.
+        """
+        conditions = self._readable("audit_events", events)
+        search = Search.of(**filters)
+        self.drain()
+        with self._database.read() as connection:
+            key_ids = search.key_ids(connection, self._keys)
+            return measure(
+                connection, self._events, search, key_ids, conditions, now=now_micros(), parts=min(max(parts, 2), 500)
+            )
+
     def stream(self, **filters: Unpack[Filters]) -> Iterator[AuditEvent]:
         """All events that :meth:`find` would page through, with no more than a page of them in memory.
 
@@ -292,20 +323,7 @@ class AuditLog:
         self.drain()
         with self._database.read() as connection:
             key_ids = search.key_ids(connection, self._keys)
-        return self._parts(search, key_ids, conditions)
-
-    def _parts(
-        self, search: Search, key_ids: Sequence[str] | None, conditions: Sequence[ColumnElement[bool]]
-    ) -> Iterator[AuditEvent]:
-        before = None
-        while True:
-            with self._database.read() as connection:
-                rows = search.read(connection, self._events, key_ids, conditions, before=before, limit=_AT_ONCE)
-            for row in rows:
-                yield to_event(row)
-            if len(rows) < _AT_ONCE:
-                return
-            before = rows[-1]["id"]
+        return search.parts(self._database, self._events, key_ids, conditions)
 
     def newest_id(self, connection: Connection) -> str | None:
         """The id of the newest event in the database."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
@@ -12,10 +12,13 @@ from sqlalchemy import ColumnElement, Connection, RowMapping
 from ..domain import rules
 from ..domain.clock import to_micros
 from ..domain.keytext import is_key_id
+from ..domain.records import AuditEvent
 from ..errors import BadRequest
-from ..store.audit import EventStore
+from ..store.audit import EventStore, to_event
+from ..store.database import Database
 from ..store.keys import KeyStore
 
+_AT_ONCE = 1000
 OUTCOMES = ("allowed", "denied", "refused")
 
 
@@ -98,6 +101,23 @@ class Search:
             until=self.until,
             equal=self.equal,
         )
+
+    def parts(
+        self,
+        database: Database,
+        events: EventStore,
+        key_ids: Sequence[str] | None,
+        conditions: Sequence[ColumnElement[bool]],
+    ) -> Iterator[AuditEvent]:
+        """All events, newest first, with no more than a page of them in memory; each page is read by itself."""
+        before = None
+        while True:
+            with database.read() as connection:
+                rows = self.read(connection, events, key_ids, conditions, before=before, limit=_AT_ONCE)
+            yield from map(to_event, rows)
+            if len(rows) < _AT_ONCE:
+                return
+            before = rows[-1]["id"]
 
 
 def _bound(name: str, moment: datetime | None) -> int | None:

@@ -51,3 +51,8 @@ def first_event_id(micros: int) -> str:
     millis, rest = divmod(max(micros, 0), 1000)
     number = millis << 80 | 0x7 << 76 | (rest * 4096 // 1000) << 64 | 0x2 << 62
     return f"{number:032x}"[-32:]
+
+
+def is_event_id(text: str) -> bool:
+    """Whether ``text`` has the form of an event id: 32 hexadecimal digits, in lower case."""
+    return len(text) == 32 and set(text) <= set("0123456789abcdef")

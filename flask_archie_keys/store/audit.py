@@ -8,7 +8,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, insert, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
 from werkzeug.datastructures import ImmutableDict
 
 from ..domain.clock import from_micros
@@ -198,6 +213,101 @@ class EventStore:
     def _of_key(connection: Connection, statement: Select[Any], key_id: str) -> Iterable[RowMapping]:
         return list(connection.execute(statement.where(events.c.key_id == key_id)).mappings())
 
+    def get(self, connection: Connection, event_id: str, *conditions: ColumnElement[bool]) -> RowMapping | None:
+        """The row of an event."""
+        statement = select(events).where(*self._scope, events.c.id == event_id, *conditions)
+        return connection.execute(statement).mappings().first()
+
+    # -- by time
+
+    def oldest(self, connection: Connection, key_ids: Sequence[str] | None) -> int | None:
+        """When the oldest event was, of some keys or of all, in microseconds since the epoch; ``None`` for none."""
+        found = [
+            connection.execute(select(func.min(events.c.id)).where(*self._scope, *of_key)).scalar()
+            for of_key in _each(key_ids)
+        ]
+        return min((micros_of(event_id) for event_id in found if event_id is not None), default=None)
+
+    def has_at_most(
+        self, connection: Connection, key_ids: Sequence[str] | None, since: int, until: int, number: int
+    ) -> bool:
+        """Whether a range has no more than ``number`` events, found in an index alone; times in microseconds."""
+        left = number
+        for of_key in _each(key_ids):
+            some = select(events.c.id).where(*self._scope, *of_key, *_range(since, until)).limit(left + 1).subquery()
+            left -= connection.execute(select(func.count()).select_from(some)).scalar_one()
+            if left < 0:
+                return False
+        return True
+
+    def count(
+        self,
+        connection: Connection,
+        *conditions: ColumnElement[bool],
+        key_ids: Sequence[str] | None,
+        since: int,
+        until: int,
+        first: int,
+        width: int,
+        equal: Mapping[str, object],
+    ) -> dict[int, dict[str, int]]:
+        """Requests and changes by interval and outcome: ``{0: {"allowed": 17}}``, counted from ``first``.
+
+        :param since: microseconds since the epoch, as all times here; ``width`` is that of one interval.
+        """
+        interval: ColumnElement[int] = (events.c.occurred_at - first) // width
+        found: dict[int, dict[str, int]] = {}
+        for of_key in _each(key_ids):
+            statement = (
+                select(interval, events.c.outcome, func.sum(events.c.count))
+                .where(*self._scope, *of_key, *_range(since, until), *conditions, *_equal(equal))
+                .group_by(interval, events.c.outcome)
+            )
+            for number, outcome, count in connection.execute(statement):
+                _add(found.setdefault(int(number), {}), outcome, int(count))
+        return found
+
+    def estimate(
+        self,
+        connection: Connection,
+        *conditions: ColumnElement[bool],
+        key_ids: Sequence[str] | None,
+        since: int,
+        until: int,
+        equal: Mapping[str, object],
+        sample: int,
+        counted: int,
+    ) -> dict[str, int]:
+        """About how many events of a range there were, by outcome.
+
+        Its newest ``sample`` are looked at, up to ``counted`` are counted by an index; what lies beyond is taken to
+        come as fast as those. So the cost is bounded, whatever there is. A range of no more than ``sample`` is exact.
+        """
+        found: dict[str, int] = {}
+        meets: ColumnElement[bool] = and_(true(), *conditions, *_equal(equal))
+        weight = case((meets, events.c.count), else_=0).label("weight")
+        for of_key in _each(key_ids):
+            newest = (*self._scope, *of_key, *_range(since, until))
+            some = select(events.c.outcome, weight).where(*newest).order_by(events.c.id.desc()).limit(sample).subquery()
+            grouped = select(some.c.outcome, func.sum(some.c.weight), func.count()).group_by(some.c.outcome)
+            rows = [(outcome, int(weight), seen) for outcome, weight, seen in connection.execute(grouped)]
+            seen = sum(row[2] for row in rows)
+            factor = self._all(connection, newest, since, until, counted) / seen if seen >= sample else 1
+            for outcome, weighed, _ in rows:
+                if weighed:
+                    _add(found, outcome, round(weighed * factor))
+        return found
+
+    @staticmethod
+    def _all(
+        connection: Connection, where: Sequence[ColumnElement[bool]], since: int, until: int, counted: int
+    ) -> float:
+        some = select(events.c.id).where(*where).order_by(events.c.id.desc()).limit(counted).subquery()
+        number, oldest = connection.execute(select(func.count(), func.min(some.c.id)).select_from(some)).one()
+        if number < counted:
+            return float(number)
+        return float(number * max((until - since) / max(until - micros_of(oldest), 1), 1))
+
     def uses(self, connection: Connection, key_id: str, since: int, width: int) -> dict[int, int]:
         """How many requests a good key made by interval: ``{0: 17, 3: 2}``, counted from ``since``.
 
@@ -221,3 +331,25 @@ class EventStore:
         """Remove up to ``limit`` events older than ``moment`` (microseconds since the epoch); how many."""
         old = select(events.c.id).where(*self._scope, events.c.id < first_event_id(moment)).limit(limit)
         return connection.execute(events.delete().where(events.c.id.in_(old))).rowcount
+
+
+def micros_of(event_id: str) -> int:
+    """When an event was, to the millisecond, in microseconds since the epoch."""
+    return int(event_id[:12], 16) * 1000
+
+
+def _each(key_ids: Sequence[str] | None) -> list[tuple[ColumnElement[bool], ...]]:
+    """The conditions on keys, one by one: each is one range of an index."""
+    return [()] if key_ids is None else [(events.c.key_id == key_id,) for key_id in key_ids]
+
+
+def _range(since: int, until: int) -> tuple[ColumnElement[bool], ...]:
+    return events.c.id >= first_event_id(since), events.c.id < first_event_id(until)
+
+
+def _equal(equal: Mapping[str, object]) -> list[ColumnElement[bool]]:
+    return [events.c[column] == value for column, value in equal.items()]
+
+
+def _add(counts: dict[str, int], outcome: str, count: int) -> None:
+    counts[outcome] = counts.get(outcome, 0) + count
