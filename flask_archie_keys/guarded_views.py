@@ -80,12 +80,67 @@ def check_order() -> None:
 
 def requirements(app: Flask) -> dict[str, list[Requirement]]:
     """What each endpoint asks for: by its decorators, by those of its class's methods and by its blueprint's guards."""
+    guards = tuple((name, tuple(functions)) for name, functions in app.before_request_funcs.items())
+    registered = (tuple(app.view_functions.items()), guards)
+    known = _requirements.get(app)
+    if known is None or known[0] != registered:
+        known = _requirements[app] = (registered, _look(app))
+    return known[1]
+
+
+_requirements: weakref.WeakKeyDictionary[Flask, tuple[object, dict[str, list[Requirement]]]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _look(app: Flask) -> dict[str, list[Requirement]]:
     found: dict[str, list[Requirement]] = {}
     for endpoint, view in app.view_functions.items():
         methods = [part for method in _methods_of(view).values() for part in _chain(method)]
         parts = [*_chain(view), *methods, *_guards_before(app, endpoint)]
         found[endpoint] = [getattr(part, REQUIREMENT) for part in parts if hasattr(part, REQUIREMENT)]
     return found
+
+
+def requirements_of(app: Flask, view: Any, method: str | None) -> list[Requirement]:
+    """What is asked for before one view is reached, outermost first.
+
+    :param view: an endpoint, a view or a method of one, or its class. One that is registered under several endpoints
+        has what they have in common.
+    :param method: for a class's view, with what is asked for by its method of that name.
+    :raises LookupError: for an endpoint that there is not.
+    """
+    if isinstance(view, str):
+        if view not in app.view_functions:
+            raise LookupError(f"there is no endpoint {view!r}")
+        return _asked_at(app, view, method)
+    found = [_asked_at(app, *place) for place in _places(app, view, method)]
+    if found:
+        return [asked for asked in found[0] if all(asked in other for other in found)]
+    if isinstance(view, type):
+        view = view.as_view(view.__name__)  # type: ignore[attr-defined]
+    return _asked([*_chain(view), *_chain(_methods_of(view).get((method or "").upper()))])
+
+
+def _places(app: Flask, view: Any, method: str | None) -> Iterator[tuple[str, str | None]]:
+    """Where a view, a class's method or a class is registered: the endpoints, with the HTTP method."""
+    for endpoint, registered in app.view_functions.items():
+        parts = list(_chain(registered))
+        if any(part is view or getattr(part, "view_class", None) is view for part in parts):
+            yield endpoint, method
+        for name, function in _methods_of(registered).items():
+            if any(part is view for part in _chain(function)):
+                yield endpoint, name
+
+
+def _asked_at(app: Flask, endpoint: str, method: str | None) -> list[Requirement]:
+    view = app.view_functions[endpoint]
+    methods = _methods_of(view)
+    return _asked([*_guards_before(app, endpoint), *_chain(view), *_chain(methods.get((method or "").upper()))])
+
+
+def _asked(parts: list[Any]) -> list[Requirement]:
+    return [getattr(part, REQUIREMENT) for part in parts if REQUIREMENT in getattr(part, "__dict__", ())]
 
 
 def unguarded_methods(app: Flask, endpoint: str) -> list[str]:

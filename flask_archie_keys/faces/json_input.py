@@ -6,6 +6,7 @@ surrogates, numbers are finite.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from typing import Any, TypeVar
@@ -89,7 +90,7 @@ def convert(data: Any, to: type[T], read_only: frozenset[str] = frozenset()) -> 
     """
     if not isinstance(data, dict):
         raise ValidationFailed.one("", "type", "must be an object")
-    known = [field.encode_name for field in msgspec.structs.fields(to)]
+    known = _members(to)
     wrong = [_unknown(name, known, read_only) for name in data if name not in known]
     if wrong:
         raise ValidationFailed(wrong, as_given=True)
@@ -99,7 +100,12 @@ def convert(data: Any, to: type[T], read_only: frozenset[str] = frozenset()) -> 
         raise ValidationFailed([_refused(str(error))], as_given=True) from None
 
 
-def _unknown(name: str, known: list[str], read_only: frozenset[str]) -> FieldError:
+@functools.cache
+def _members(of: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(field.encode_name for field in msgspec.structs.fields(of))
+
+
+def _unknown(name: str, known: tuple[str, ...], read_only: frozenset[str]) -> FieldError:
     if name in read_only:
         return FieldError(name, "read_only", "cannot be given")
     return FieldError(name[:100], "unknown", f"is no member here{nearest(name[:100], known)}")

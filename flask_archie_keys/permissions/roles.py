@@ -41,6 +41,7 @@ class DatabasePermissions:
         self._named = named
         self._store = RoleStore(config.project, config.environment)
         self._known: _Known | None = None
+        self._saved: tuple[int, Mapping[str, Role]] = (-1, {})
 
     def decide(
         self, principal: Principal, resource: str, action: Action, request: Request | None = None
@@ -84,10 +85,18 @@ class DatabasePermissions:
         """The roles of the settings, by name."""
         return {name: self._here(role) for name, role in self._config.roles.items()}
 
-    def known(self, connection: Connection) -> dict[str, Role]:
-        """All roles by name, as they are now: of the views, saved, of the settings; the later ones win."""
+    def known(self, connection: Connection, epoch: int | None = None) -> dict[str, Role]:
+        """All roles by name, as they are now: of the views, saved, of the settings; the later ones win.
+
+        :param epoch: when they last changed, if nobody can change them meanwhile: then they are not read again.
+        """
+        saved = self._saved
+        if epoch is None or saved[0] != epoch:
+            saved = (-1 if epoch is None else epoch, self._store.all(connection))
+            if epoch is not None:
+                self._saved = saved
         named = {name: self._here(Role(name=name, source="views")) for name in self._named()}
-        return {**named, **self._store.all(connection), **self.declared}
+        return {**named, **saved[1], **self.declared}
 
     def _here(self, role: Role) -> Role:
         return replace(role, project=self._config.project, environment=self._config.environment)

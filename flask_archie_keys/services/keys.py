@@ -440,8 +440,8 @@ class KeyService:
 
         Before any key is locked: whoever changes roles locks them in this order, too.
         """
-        self._roles.epoch(connection, lock=True)
-        return self._authority.permissions.known(connection)
+        epoch = self._roles.epoch(connection, lock=True)
+        return self._authority.permissions.known(connection, epoch)
 
     def _default_expiry(self, permit: Permit, now: int) -> datetime | None:
         longest = self._config.max_age

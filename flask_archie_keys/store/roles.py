@@ -46,10 +46,14 @@ class RoleStore:
         :param lock: nobody changes a role until the end of the transaction.
         """
         statement = select(epochs.c.epoch).where(self._of_epochs)
-        if lock:  # on SQLite the transaction holds the lock already
+        if not lock:
+            return connection.execute(statement).scalar() or 0
+        statement = statement.with_for_update(read=True)  # on SQLite the transaction holds the lock already
+        found: int | None = connection.execute(statement).scalar()
+        if found is None:  # what is not there cannot be locked
             self._make_epoch(connection)
-            statement = statement.with_for_update(read=True)
-        return connection.execute(statement).scalar() or 0
+            found = connection.execute(statement).scalar()
+        return found or 0
 
     def all(self, connection: Connection) -> dict[str, Role]:
         """All saved roles, by name."""

@@ -55,5 +55,7 @@ def exempt(app: Flask, blueprint: Blueprint) -> None:
         protect = app.extensions.get("csrf")
         if protect is not None:
             protect.exempt(blueprint)
+        # once; and in a new list: Flask is walking the old one
+        app.before_request_funcs[None] = [hook for hook in app.before_request_funcs[None] if hook is not before]
 
     app.before_request_funcs.setdefault(None, []).insert(0, before)
