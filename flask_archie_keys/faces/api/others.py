@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from ...context import current_environment, current_principal
+from ...context import app_state, current_environment, current_principal
 from ...domain.principals import Principal
 from ...errors import NotFound, ValidationFailed
 from .. import schemas
@@ -17,7 +17,8 @@ from .operations import operation
 def get_me() -> One[Me]:
     """Show who calls: roles, context and grants."""
     principal = cast(Principal, current_principal())  # nobody gets here without one
-    return schemas.one(schemas.me(current_environment().profiles.of(principal)))
+    environment = app_state().environment(principal.environment)  # where its roles are; a user may be of another one
+    return schemas.one(schemas.me(environment.profiles.of(principal)))
 
 
 @operation(
