@@ -20,6 +20,7 @@ import pytest
 from click.testing import CliRunner
 from flask import Flask
 from flask.cli import FlaskGroup
+from graphql import print_type
 
 import flask_archie_keys
 from flask_archie_keys import ServiceError, key_rotated, signals
@@ -28,6 +29,8 @@ from flask_archie_keys.config import AuditConfig, Config, settings
 from flask_archie_keys.domain import role_rules
 from flask_archie_keys.faces.cli import keys_command, role_files
 from flask_archie_keys.faces.cli.doctor import describe
+from flask_archie_keys.faces.graphql import execution
+from flask_archie_keys.faces.graphql.resolvers import RESOLVERS
 
 from .docs.blocks import (
     BLOCKS,
@@ -69,7 +72,7 @@ def test_the_two_forms_of_a_file_of_roles() -> None:
 
 def test_the_blocks_are_found() -> None:
     """The checks of blocks are worth something only if they see them."""
-    assert {block.language for block in BLOCKS} == {"console", "json", "python", "sh", "text", "toml"}
+    assert {block.language for block in BLOCKS} == {"console", "graphql", "json", "python", "sh", "text", "toml"}
     assert len(in_language("python")) >= 20
     assert not [b for b in BLOCKS if b.language == "python" and not b.text.strip()]
 
@@ -244,6 +247,15 @@ def test_signals_are_documented(site: Site) -> None:
 def test_the_checks_of_the_doctor_are_documented(site: Site) -> None:
     for name, question in describe():
         assert f"{name}: {question}" in site.pages["cli.html"].text
+
+
+def test_graphql_is_documented_from_its_schema(site: Site) -> None:
+    page = site.pages["graphql.html"]
+    for name, kind in execution.schema().type_map.items():
+        if kind.ast_node is not None:
+            ids = {f"graphql-{field.lower()}" for field in RESOLVERS.get(name, ())}
+            assert ids <= page.ids
+            assert ids or print_type(kind) in [text.strip() for text in page.verbatim]
 
 
 def test_every_way_that_the_guards_tests_try_is_in_the_leak_table(site: Site) -> None:

@@ -9,6 +9,7 @@
 ``archie-doctor``         what ``flask keys doctor`` looks at
 ``archie-changes``        ``CHANGES.md``
 ``archie-leaks``          every way to hidden rows that the tests of the guard try
+``archie-graphql``        the ``operations``, ``types`` or ``limits`` of GraphQL
 ========================  ====================================================================
 """
 
@@ -26,6 +27,7 @@ import click
 import sqlalchemy
 from docutils import nodes
 from docutils.statemachine import StringList
+from graphql import GraphQLField, print_type
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.pycode import ModuleAnalyzer
@@ -36,6 +38,7 @@ from flask_archie_keys import ServiceError
 from flask_archie_keys.config import AuditConfig, Config, settings
 from flask_archie_keys.faces.cli import keys_command
 from flask_archie_keys.faces.cli.doctor import describe
+from flask_archie_keys.faces.graphql import execution
 
 CHANGES = Path(__file__).parents[2] / "CHANGES.md"
 SQLALCHEMY = tuple(map(int, sqlalchemy.__version__.split(".")[:2]))
@@ -220,6 +223,71 @@ def leaks_of(group: str, lines: Iterable[tuple[str, str, str]]) -> Iterator[str]
     yield ""
 
 
+class GraphQL(Generated):
+    """The reference of GraphQL, from its schema and the limits of its documents."""
+
+    required_arguments = 1
+
+    def rest(self) -> Iterator[str]:
+        self.env.note_dependency(execution.SDL)
+        return {"operations": graphql_operations, "types": graphql_types, "limits": graphql_limits}[self.arguments[0]]()
+
+
+def graphql_operations() -> Iterator[str]:
+    """A section for each query and change."""
+    schema = execution.schema()
+    for root in (schema.query_type, schema.mutation_type):
+        for name, field in root.fields.items():
+            yield from (f".. _graphql-{name.lower()}:", "", name, "~" * len(name), "", literal(field.description), "")
+            yield from graphql_block(signature(name, field))
+            for argument, given in field.args.items():
+                if given.description:
+                    yield f"* ``{argument}``: {literal(given.description)}"
+            yield ""
+
+
+def signature(name: str, field: GraphQLField) -> str:
+    """A field as the schema has it, with an argument a line where there are many."""
+    defaults = {node.name.value: node.default_value for node in field.ast_node.arguments or ()}
+    given = [f"{argument}: {each.type}{default(defaults[argument])}" for argument, each in field.args.items()]
+    line = f"{name}({', '.join(given)}): {field.type}" if given else f"{name}: {field.type}"
+    if len(line) <= HELP_WIDTH:
+        return line
+    return "\n".join([f"{name}(", *(f"  {argument}" for argument in given), f"): {field.type}"])
+
+
+def default(node: Any) -> str:
+    """The default of an argument."""
+    return "" if node is None else f" = {str(node.value).lower()}"
+
+
+def graphql_types() -> Iterator[str]:
+    """Each type, as the schema has it."""
+    schema = execution.schema()
+    for name, kind in schema.type_map.items():
+        if not name.startswith("__") and kind.ast_node is not None and name not in ("Query", "Mutation"):
+            yield from graphql_block(print_type(kind))
+
+
+def graphql_block(text: str) -> Iterator[str]:
+    """Part of a schema, which has no colours: those are for what is asked."""
+    yield ".. code-block:: text"
+    yield from indented(text)
+
+
+def graphql_limits() -> Iterator[str]:
+    """Each limit with what it is for."""
+    limits = execution.limits
+    for (_, name), doc in ModuleAnalyzer.for_module(limits.__name__).find_attr_docs().items():
+        if name.endswith("_MAX"):
+            yield f"* {getattr(limits, name):,}: {' '.join(doc).strip()}".replace(",", " ", 1)
+
+
+def literal(text: str) -> str:
+    """A text of the schema: `names` are literals, as in Markdown."""
+    return re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", " ".join(text.split()))
+
+
 def escaped(text: str) -> str:
     """A text without a meaning to reST."""
     return re.sub(r"([\\*`|_])", r"\\\1", text)
@@ -227,6 +295,6 @@ def escaped(text: str) -> str:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
-    for directive in (Settings, Commands, Errors, Signals, Fields, Doctor, Changes, Leaks):
+    for directive in (Settings, Commands, Errors, Signals, Fields, Doctor, Changes, Leaks, GraphQL):
         app.add_directive(f"archie-{directive.__name__.lower()}", directive)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

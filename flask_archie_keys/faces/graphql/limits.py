@@ -22,7 +22,7 @@ from ...errors import BadRequest
 
 #: The longest document, in characters. What is long belongs into variables.
 LENGTH_MAX = 20_000
-#: The most tokens of a document, comments included.
+#: The most tokens of a document.
 TOKENS_MAX = 2_000
 #: The most operations of a document; one of them is executed.
 OPERATIONS_MAX = 10
@@ -38,7 +38,7 @@ FRAGMENTS_MAX = 20
 ALIASES_MAX = 30
 #: The most fields that are merged with another one of the same name.
 REPEATS_MAX = 30
-#: The most values in the variables, those inside of others included: ten times what the largest role takes.
+#: The most values in the variables, those inside of others included. The largest role takes some 1 400.
 VALUES_MAX = 10_000
 #: Lists of fields or types: inside of one another they would multiply.
 _TYPE_LISTS = frozenset(("fields", "inputFields", "interfaces", "possibleTypes"))
