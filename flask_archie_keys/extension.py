@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from flask import Flask, current_app, has_app_context
 from sqlalchemy import Engine, MetaData
@@ -36,6 +36,7 @@ from .rows import schema_of
 from .services.authority import Authority
 from .services.explain import Explainer, Explanation
 from .services.keys import KeyService
+from .services.preview import Previews
 from .services.profiles import Profiles
 from .services.roles import RoleService
 from .services.sender import Sender
@@ -44,6 +45,9 @@ from .store.database import Database, own_sqlite
 from .store.lookup import KeyLookup
 from .store.models import copy_tables
 from .store.protection import resources
+
+if TYPE_CHECKING:
+    from .faces.openapi_security import ViewSecurity
 
 
 class ArchieKeys:
@@ -234,6 +238,21 @@ class ArchieKeys:
         """
         return context.app_state().environment(name)
 
+    def openapi_security(self, view: Any, method: str | None = None) -> ViewSecurity:
+        """What an OpenAPI document of the application should say of a view: security, roles, grants and responses.
+
+        Needs an application context.
+
+        :param view: an endpoint, a view, or a ``MethodView`` or a method of one. Guards of its blueprint count where it
+            is registered.
+        :param method: the HTTP method, for a class, and where the grant depends on it.
+        :raises LookupError: for an endpoint that there is not.
+        :raises ValueError: if it depends on the method and there is none.
+        """
+        from .faces.openapi_security import security_of
+
+        return security_of(current_app, view, method)
+
     def close(self, app: Flask) -> None:
         """Stop what runs for an application and close what is open. It opens again when needed."""
         for environment in context.app_state(app).environments.values():
@@ -358,6 +377,16 @@ def _build(
     authenticator = Authenticator(config, lookup, hasher, service.rehash)
     profiles = Profiles(None if deciding is not None else roles, database)
     explainer = Explainer(service, deciding or roles, roles, database)
+    previews = Previews(
+        config,
+        service,
+        roles,
+        database,
+        access=context.restricted_access,
+        protection=rows.protection_here,
+        reading=rows.reading,
+        remote=deciding is not None,
+    )
     return Environment(
         config,
         database,
@@ -369,6 +398,7 @@ def _build(
         explainer,
         audit,
         profiles,
+        previews,
         remote,
     )
 

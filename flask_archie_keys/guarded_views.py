@@ -102,7 +102,11 @@ def _look(app: Flask) -> dict[str, list[Requirement]]:
     return found
 
 
-def requirements_of(app: Flask, view: Any, method: str | None) -> list[Requirement]:
+#: What a view asks for, and the HTTP method that it is asked with, if that is known.
+Asked = tuple[Requirement, str | None]
+
+
+def requirements_of(app: Flask, view: Any, method: str | None) -> list[Asked]:
     """What is asked for before one view is reached, outermost first.
 
     :param view: an endpoint, a view or a method of one, or its class. One that is registered under several endpoints
@@ -110,6 +114,7 @@ def requirements_of(app: Flask, view: Any, method: str | None) -> list[Requireme
     :param method: for a class's view, with what is asked for by its method of that name.
     :raises LookupError: for an endpoint that there is not.
     """
+    method = None if method is None else method.upper()
     if isinstance(view, str):
         if view not in app.view_functions:
             raise LookupError(f"there is no endpoint {view!r}")
@@ -119,28 +124,35 @@ def requirements_of(app: Flask, view: Any, method: str | None) -> list[Requireme
         return [asked for asked in found[0] if all(asked in other for other in found)]
     if isinstance(view, type):
         view = view.as_view(view.__name__)  # type: ignore[attr-defined]
-    return _asked([*_chain(view), *_chain(_methods_of(view).get((method or "").upper()))])
+    return _asked([*_chain(view), *_chain(_methods_of(view).get(method or ""))], method)
 
 
 def _places(app: Flask, view: Any, method: str | None) -> Iterator[tuple[str, str | None]]:
     """Where a view, a class's method or a class is registered: the endpoints, with the HTTP method."""
     for endpoint, registered in app.view_functions.items():
-        parts = list(_chain(registered))
-        if any(part is view or getattr(part, "view_class", None) is view for part in parts):
+        if any(part is view or getattr(part, "view_class", None) is view for part in _chain(registered)):
             yield endpoint, method
         for name, function in _methods_of(registered).items():
             if any(part is view for part in _chain(function)):
                 yield endpoint, name
 
 
-def _asked_at(app: Flask, endpoint: str, method: str | None) -> list[Requirement]:
+def _asked_at(app: Flask, endpoint: str, method: str | None) -> list[Asked]:
     view = app.view_functions[endpoint]
-    methods = _methods_of(view)
-    return _asked([*_guards_before(app, endpoint), *_chain(view), *_chain(methods.get((method or "").upper()))])
+    method = method or _only_method(app, endpoint)
+    parts = [*_guards_before(app, endpoint), *_chain(view), *_chain(_methods_of(view).get(method or ""))]
+    return _asked(parts, method)
 
 
-def _asked(parts: list[Any]) -> list[Requirement]:
-    return [getattr(part, REQUIREMENT) for part in parts if REQUIREMENT in getattr(part, "__dict__", ())]
+def _only_method(app: Flask, endpoint: str) -> str | None:
+    """The method of an endpoint that has but one, besides those that Flask adds."""
+    methods = {method for rule in app.url_map.iter_rules(endpoint) for method in rule.methods or ()}
+    methods -= {"HEAD", "OPTIONS"}
+    return methods.pop() if len(methods) == 1 else None
+
+
+def _asked(parts: list[Any], method: str | None) -> list[Asked]:
+    return [(getattr(part, REQUIREMENT), method) for part in parts if hasattr(part, REQUIREMENT)]
 
 
 def unguarded_methods(app: Flask, endpoint: str) -> list[str]:

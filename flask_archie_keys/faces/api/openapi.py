@@ -22,10 +22,10 @@ from ...errors import (
     ValidationFailed,
 )
 from .. import problems
+from ..openapi_security import KEY_SCHEME, KEY_SCHEME_OBJECT
 from ..schemas import Problem
 from .operations import OPERATIONS, PATH_PARAMETERS, Operation
 
-KEY_SCHEME = "apiKey"
 SESSION_SCHEME = "session"
 _PARAMETER = re.compile(r"<(\w+)>")
 _ALWAYS = (BadRequest, Unauthorized, Forbidden, Unavailable)
@@ -65,7 +65,7 @@ def document(app: Flask, prefix: str) -> dict[str, Any]:
 def security_schemes(app: Flask) -> dict[str, Any]:
     """How requests are authenticated: by a key, or as a logged-in user of the host."""
     return {
-        KEY_SCHEME: {"type": "http", "scheme": "bearer", "description": "An API key."},
+        KEY_SCHEME: KEY_SCHEME_OBJECT,
         SESSION_SCHEME: {
             "type": "apiKey",
             "in": "cookie",
