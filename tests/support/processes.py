@@ -114,9 +114,13 @@ class Server:
 
     def get(self, path: str, secret: str | None = None, timeout: float = 30) -> tuple[int, str]:
         """One request on a connection of its own."""
+        return self.ask("GET", path, secret, timeout)
+
+    def ask(self, method: str, path: str, secret: str | None = None, timeout: float = 30) -> tuple[int, str]:
+        """The same with any method."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
-            connection.request("GET", path, headers={} if secret is None else {"Authorization": f"Bearer {secret}"})
+            connection.request(method, path, headers={} if secret is None else {"Authorization": f"Bearer {secret}"})
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
         finally:
