@@ -26,6 +26,7 @@ from .permissions.authzen import AuthZenPermissions
 from .permissions.service import PermissionsService
 from .services.explain import Explainer
 from .services.keys import KeyService
+from .services.preview import Previews
 from .services.profiles import Profiles
 from .services.roles import RoleService
 from .store.database import Database
@@ -54,6 +55,7 @@ class Environment:
     explainer: Explainer
     audit: AuditLog
     profiles: Profiles
+    previews: Previews
     owned_permissions: AuthZenPermissions | None = None
 
     def traffic(self, key_id: str) -> Traffic:

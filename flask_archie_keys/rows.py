@@ -156,6 +156,27 @@ def schema_of(resource: str) -> Schema | None:
     return None if not schemas else schemas[0] if len(schemas) == 1 else _AnySchema(schemas)
 
 
+# -- previews
+
+
+def protection_here(resource: str) -> Protection | None:
+    """What is protected as a resource in the current application."""
+    return next((each for each in protections() if each.resource == resource and _is_ours(each)), None)
+
+
+@contextmanager
+def reading(protection: Protection) -> Iterator[Connection]:
+    """A connection of its own to the database that a protected class is in.
+
+    :raises StoreUnavailable: if that cannot be told, or cannot be used.
+    """
+    engine = next((engine for engine, of in _engines().items() if protection in of), None)
+    if engine is None:
+        raise StoreUnavailable(f"the database of {protection.table} is not known; pass db= to init_app")
+    with _reading(engine) as connection:
+        yield connection
+
+
 # -- PostgreSQL's own row security
 
 _leave_row_security: list[Callable[[Unrestricted], None]] = []

@@ -14,7 +14,7 @@ from ..config import Config
 from ..domain import role_rules, rules
 from ..domain.clock import now_micros
 from ..domain.filters import Schema
-from ..domain.permissions import Grant, Role
+from ..domain.permissions import OWN_RESOURCES, Grant, Role
 from ..domain.records import Page
 from ..errors import BadRequest, Conflict, FieldError, RoleInUse, RoleNotFound, ValidationFailed, VersionMismatch
 from ..permissions.ceiling import ensure_holders_within, ensure_role_within
@@ -87,6 +87,23 @@ class RoleService:
         with self._database.read() as connection:
             known = self._authority.permissions.known(connection)
         return Page(tuple(known[name] for name in sorted(known) if _visible(permit, known[name])))
+
+    def resources(self) -> list[str]:
+        """The names of what grants can be for: the host's by name, then ours."""
+        return [*sorted({*self._resources()} - {*OWN_RESOURCES}), *OWN_RESOURCES]
+
+    def holders(self) -> dict[str, int]:
+        """How many keys have each role, deleted ones left out, as far as who acts may see them.
+
+        :raises Forbidden: if who acts has no grant to read ``api_keys``.
+        """
+        permit = self._authority.permit("api_keys", "read")
+        found: dict[str, int] = {}
+        with self._database.read() as connection:
+            for roles, number in self._keys.count_by_roles(connection, *permit.conditions(key_table)):
+                for role in roles:
+                    found[role] = found.get(role, 0) + number
+        return found
 
     def wrong(self) -> dict[str, tuple[FieldError, ...]]:
         """What is wrong by now with saved roles and those of the settings, by name.

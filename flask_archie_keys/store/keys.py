@@ -141,6 +141,14 @@ class KeyStore:
         statement = select(keys).where(self._scope, keys.c.deleted_at.is_(None), _has_role(role))
         return list(connection.execute(statement.order_by(keys.c.created_at, keys.c.id)).mappings())
 
+    def count_by_roles(
+        self, connection: Connection, *conditions: ColumnElement[bool]
+    ) -> list[tuple[tuple[str, ...], int]]:
+        """How many keys have the same roles, deleted ones left out."""
+        statement = select(keys.c.roles, func.count()).where(self._scope, keys.c.deleted_at.is_(None), *conditions)
+        found = connection.execute(statement.group_by(keys.c.roles))
+        return [(load_list(roles) or (), count) for roles, count in found]
+
     def lineage(self, connection: Connection, key_id: str) -> list[str]:
         """The ids of the keys that were rotated into this one and that this one was rotated into, oldest first."""
         found = [key_id]
