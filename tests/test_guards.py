@@ -27,6 +27,7 @@ NETWORKS = AUTHENTICATION + "test_allowed_networks"
 DRAIN = "tests/audit/test_drain.py::"
 SPOOL = "tests/audit/test_spool.py::"
 GRANTS = "tests/test_grants.py::"
+CLIENT = "tests/client/"
 CEILING = "tests/permissions/test_ceiling.py::"
 GRAPHQL = "tests/faces/graphql/"
 HOSTILE = GRAPHQL + "test_limits.py::test_a_hostile_document_is_a_bad_request"
@@ -695,6 +696,67 @@ GUARDS = {
         "        if name not in known:",
         "        if False:",
         GRAPHQL + "test_requests.py::test_what_cannot_be_executed_is_a_bad_request",
+    ),
+    # -- the client
+    "a key is for one origin": guard(
+        "client/auth.py",
+        "if origin != self._origin:",
+        "if False:",
+        CLIENT + "test_auth.py::test_it_goes_to_its_origin_only",
+    ),
+    "a key is not sent in the clear": guard(
+        "client/auth.py",
+        'if url.scheme != "https" and not allow_http and not _is_loopback(url.host):',
+        "if False:",
+        CLIENT + "test_auth.py::test_it_is_not_sent_in_the_clear",
+    ),
+    "redirects are not followed": guard(
+        "client/clients.py",
+        '"follow_redirects": False,',
+        '"follow_redirects": True,',
+        CLIENT + "test_answers.py::test_a_redirect_says_where_it_would_go_and_is_not_followed",
+    ),
+    "the client keeps no cookies": guard(
+        "client/clients.py",
+        "CookieJar(DefaultCookiePolicy(allowed_domains=[]))",
+        "CookieJar()",
+        CLIENT + "test_answers.py::test_cookies_are_not_kept",
+    ),
+    "what is no id is no path": guard(
+        "client/calls.py",
+        "if not isinstance(key_id, str) or not is_key_id(key_id):",
+        "if False:",
+        CLIENT + "test_operations.py::test_what_cannot_be_an_id_or_a_name_is_never_sent",
+    ),
+    "only what is safe is sent again": guard(
+        "client/attempts.py",
+        "again = call.repeatable and sent < retries",
+        "again = sent < retries",
+        CLIENT + "test_retries.py::test_what_is_not_is_sent_once",
+    ),
+    "a key is made with an idempotency key": guard(
+        "client/calls.py",
+        'return {"Idempotency-Key": checked(value or secrets.token_urlsafe(24))}',
+        'return {"Idempotency-Key": checked(value or secrets.token_urlsafe(24))} if value else {}',
+        CLIENT + "test_retries.py::test_a_lost_answer_makes_no_second_key",
+    ),
+    "an error holds no request": guard(
+        "client/attempts.py",
+        "                raise no_answer(call, outcome, lost=lost)",
+        "                raise no_answer(call, outcome, lost=lost) from outcome",
+        CLIENT + "test_answers.py::test_the_key_goes_nowhere_in_errors_and_reprs",
+    ),
+    "only a line feed ends a line": guard(
+        "client/lines.py",
+        r'(self._rest + chunk).split(b"\n")',
+        '[line.encode() for line in (self._rest + chunk).decode().splitlines()] + [b""]',
+        CLIENT + "test_answers.py::test_only_a_line_feed_ends_a_line",
+    ),
+    "the shape of a new key hides its secret": guard(
+        "faces/schemas.py",
+        "def __repr__(self) -> str:",
+        "def shown(self) -> str:",
+        "tests/faces/test_schemas.py::test_only_a_new_key_has_a_secret",
     ),
 }
 

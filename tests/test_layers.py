@@ -31,7 +31,11 @@ SIGNALS_FOR = ("services", "__init__")
 #: The one place where a face reaches below services and context: `flask keys init-db` makes tables.
 FACES_TO_STORE = {"flask_archie_keys.faces.cli.upkeep": {"flask_archie_keys.store.database"}}
 #: The one place besides: where the end of a request finds what was let through, under the name the context gives.
-REQUEST_STATE = {"flask_archie_keys.authorization": ["environ[key]"]}
+#: And a request of httpx, which is going out.
+REQUEST_STATE = {
+    "flask_archie_keys.authorization": ["environ[key]"],
+    "flask_archie_keys.client.auth": ["request.headers['Authorization']"],
+}
 
 
 def modules(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -99,6 +103,7 @@ def test_imports_go_down_only() -> None:
         ("authentication.py", "from flask_archie_keys import authorization"),
         ("context.py", "from .faces import problems"),
         ("faces/problems.py", "from .. import ArchieKeys"),
+        ("faces/problems.py", "from ..client.records import Me"),
         ("faces/cli/params.py", "from ...extension import ArchieKeys"),
         ("extension.py", "from . import current_api_key"),
         ("audit/spool.py", "from ..signals import key_created"),
