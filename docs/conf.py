@@ -16,7 +16,7 @@ author = "The flask_archie_keys maintainers"
 copyright = f"2026 {author}"
 release = version = __version__
 
-extensions = ["sphinx.ext.autodoc", "archie_reference"]
+extensions = ["sphinx.ext.autodoc", "archie_reference", "archie_rest"]
 exclude_patterns = ["_build", "figures.rst"]  # figures.rst is included by benchmarks.rst
 highlight_language = "python"
 smartquotes = False

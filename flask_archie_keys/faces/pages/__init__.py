@@ -30,6 +30,7 @@ def register(app: Flask, config: Config) -> None:
     blueprint = Blueprint(
         NAME, __name__, template_folder="templates", static_folder="static", static_url_path="/archie-keys"
     )
+    vars(blueprint)["enable_openapi"] = False  # APIFlask asks it of every blueprint with a hook, and fails without it
     blueprint.before_request(access.admit)
     blueprint.after_request(_strict)
     blueprint.context_processor(rendering.names)
