@@ -241,6 +241,17 @@ SCENARIOS = [
         wanted="/errors/forbidden",
     ),
     Scenario("create without a grant", lambda w: w.face.create(name="new"), "viewer", AS_KEY, "/errors/forbidden"),
+    Scenario(
+        "create with a name for the request",
+        lambda w: w.face.create(name="new", idempotency_key=w.tag),
+        without=AS_KEY,
+    ),
+    Scenario(
+        "create again with the same one",
+        lambda w: [w.face.create(name="new", idempotency_key=w.tag) for _ in range(2)],
+        without=AS_KEY,
+        wanted="/errors/conflict",
+    ),
     Scenario("get a key", lambda w: w.face.get(w.key(context={"a": [1]}, expires_at=LATER))),
     Scenario("get none", lambda w: w.face.get(NOBODY), wanted="/errors/not-found"),
     Scenario("get a hidden one", lambda w: w.face.get(w.key(owner="bob")), "clerk", AS_KEY, "/errors/not-found"),

@@ -18,6 +18,7 @@ WRONG = """
 from datetime import timedelta
 from flask import Flask
 from flask_archie_keys import ArchieKeys, CreatedKey, current_api_key, require_api_key
+from flask_archie_keys.client import ArchieKeysClient, AsyncArchieKeysClient
 
 app = Flask(__name__)
 keys = ArchieKeys(app)
@@ -56,6 +57,14 @@ keys.service.rotate("7f3Kq2Zt9bXa", timedelta(0))  # E: misc | call-arg
 keys.service.delete("7f3Kq2Zt9bXa", True)  # E: misc | call-arg
 for key in keys.service.find():
     key.name = "x"  # E: misc
+client = ArchieKeysClient("https://shop.example", "key")
+client.keys.create("CI")  # E: call-arg | misc
+client.keys.create(name=7)  # E: arg-type
+client.keys.update("7f3Kq2Zt9bXa", name="x")  # E: call-arg
+client.keys.update("7f3Kq2Zt9bXa", version=1, nam="x")  # E: call-arg
+client.keys.find(status="dead")  # E: arg-type
+client.keys.get("7f3Kq2Zt9bXa").secret  # E: attr-defined
+AsyncArchieKeysClient("https://shop.example", "key").keys.get("7f3Kq2Zt9bXa").name  # E: attr-defined
 """
 
 

@@ -215,8 +215,9 @@ class Json(Face):
         answer = self._ask("GET", path, query=query)
         return {"data": answer["data"], "more": answer["meta"]["pagination"]["hasNextPage"]}
 
-    def create(self, **given: Any) -> Plain:
-        return self._ask("POST", "/keys", camel(given))["data"]  # type: ignore[no-any-return]
+    def create(self, idempotency_key: str | None = None, **given: Any) -> Plain:
+        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        return self._ask("POST", "/keys", camel(given), **headers)["data"]  # type: ignore[no-any-return]
 
     def get(self, key_id: str) -> Plain:
         return self._ask("GET", f"/keys/{key_id}")["data"]  # type: ignore[no-any-return]
@@ -297,9 +298,9 @@ class GraphQL(Face):
         answer = self._ask("query", field, f"data {{ {selection} }} meta {{ pagination {{ hasNextPage }} }}", **asked)
         return {"data": answer["data"], "more": answer["meta"]["pagination"]["hasNextPage"]}
 
-    def create(self, **given: Any) -> Plain:
-        selection = f"secret apiKey {{ {_KEY} }}"
-        return self._secret(self._ask("mutation", "createApiKey", selection, input=("NewApiKey!", camel(given))))
+    def create(self, idempotency_key: str | None = None, **given: Any) -> Plain:
+        arguments = {"input": ("NewApiKey!", camel(given)), "idempotencyKey": ("String", idempotency_key)}
+        return self._secret(self._ask("mutation", "createApiKey", f"secret apiKey {{ {_KEY} }}", **arguments))
 
     def get(self, key_id: str) -> Plain:
         return self._ask("query", "apiKey", _KEY, id=("ID!", key_id))  # type: ignore[no-any-return]

@@ -24,6 +24,7 @@ from flask_archie_keys import (
     key_created,
     require_api_key,
 )
+from flask_archie_keys.client import ArchieKeysClient, AsyncArchieKeysClient
 
 # -- as in README
 
@@ -144,6 +145,24 @@ def manage() -> None:
         keys.service.create(name="")
     except ValidationFailed as refused:
         assert_type(refused.errors, tuple[FieldError, ...])
+
+
+def from_elsewhere(client: ArchieKeysClient) -> None:
+    assert_type(client.keys.create(name="CI", roles=["viewer"], context={"ids": (1, 2)}), CreatedKey)
+    assert_type(client.keys.find(status="active"), Page[Key])
+    assert_type(client.keys.update("7f3Kq2Zt9bXa", version=None, expires_at=None, context={"region": None}), Key)
+    assert_type(client.keys.traffic("7f3Kq2Zt9bXa"), Traffic)
+    assert_type(client.me().principal, Principal)
+    for key in client.keys.each(role="viewer"):
+        assert_type(key, Key)
+    for event in client.audit.stream(outcome="refused"):
+        assert_type(event.status, int | None)
+
+
+async def from_elsewhere_later(client: AsyncArchieKeysClient) -> None:
+    assert_type(await client.keys.rotate("7f3Kq2Zt9bXa", overlap=timedelta(0)), CreatedKey)
+    async for key in client.keys.each():
+        assert_type(key, Key)
 
 
 def created_somewhere(sender: Flask, key: Key, actor: str) -> None:
