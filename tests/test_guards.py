@@ -29,6 +29,8 @@ SPOOL = "tests/audit/test_spool.py::"
 GRANTS = "tests/test_grants.py::"
 CLIENT = "tests/client/"
 CEILING = "tests/permissions/test_ceiling.py::"
+API = "tests/faces/api/"
+BODIES = API + "test_bodies.py::test_each_is_refused_with_its_status_and_makes_nothing"
 GRAPHQL = "tests/faces/graphql/"
 HOSTILE = GRAPHQL + "test_limits.py::test_a_hostile_document_is_a_bad_request"
 
@@ -757,6 +759,82 @@ GUARDS = {
         "def __repr__(self) -> str:",
         "def shown(self) -> str:",
         "tests/faces/test_schemas.py::test_only_a_new_key_has_a_secret",
+    ),
+    # -- the management API
+    "nobody gets into the API": guard(
+        "faces/api/__init__.py",
+        "turned_away = access.admit()",
+        "turned_away = None",
+        API + "test_access.py::test_nobody_never_acts_as_the_system",
+    ),
+    "a user's change needs a token": guard(
+        "faces/api/access.py",
+        "if request.method not in _SAFE:",
+        "if False:",
+        API + "test_access.py::test_a_users_change_needs_a_token",
+    ),
+    "a key and a session at once": guard(
+        "faces/api/access.py",
+        "    if has_key:\n",
+        "    if False:\n",
+        API + "test_access.py::test_a_key_and_a_session_at_once_are_refused",
+    ),
+    "a protection of the host spares keys": guard(
+        "faces/api/access.py",
+        "protect.exempt(blueprint)",
+        "pass",
+        API + "test_access.py::test_a_protection_of_the_host_spares_our_routes_and_no_other",
+    ),
+    "no answer is kept by caches": guard(
+        "faces/api/__init__.py",
+        "    blueprint.after_request(_not_kept)\n",
+        "",
+        API + "test_access.py::test_who_is_not_let_in_learns_of_no_method_no_parameter_and_no_body",
+    ),
+    "a change of a key is for a version": guard(
+        "faces/api/requests.py",
+        "        if required:\n",
+        "        if False:\n",
+        API + "test_keys.py::test_patch_is_for_one_version",
+    ),
+    "a parameter is not null": guard(
+        "faces/api/requests.py",
+        "getattr(query, field.name) is None",
+        "False",
+        API + "test_keys.py::test_a_wrong_query_is_a_bad_request",
+    ),
+    "a body without a length is bounded": guard(
+        "faces/api/requests.py",
+        "if len(content) > BODY_MAX:",
+        "if False:",
+        API + "test_bodies.py::test_a_body_without_a_length_is_read_to_its_bound",
+    ),
+    "a compressed body": guard(
+        "faces/api/requests.py", 'if "Content-Encoding" in request.headers:', "if False:", BODIES
+    ),
+    "a body in UTF-16": guard("faces/api/requests.py", ' or charset not in ("utf-8", "utf8")', "", BODIES),
+    "a member twice": guard("faces/json_input.py", "if len(members) != len(pairs):", "if False:", BODIES),
+    "a number that is not finite": guard("faces/json_input.py", "parse_constant=_no_constant,", "", BODIES),
+    "a lone surrogate": guard("faces/json_input.py", "if _SURROGATE.search(value):", "if False:", BODIES),
+    "a number without an end": guard("faces/json_input.py", "if len(digits) > _DIGITS_MAX:", "if False:", BODIES),
+    "brackets without an end": guard("faces/json_input.py", "except RecursionError:", "except ImportError:", BODIES),
+    "a formula in a spreadsheet": guard(
+        "faces/exports.py",
+        "value.startswith(_FORMULA)",
+        "False",
+        API + "test_audit.py::test_csv_has_a_line_an_event_and_no_formula",
+    ),
+    "one request makes one key on PostgreSQL": guard(
+        "store/inserts.py",
+        "statement.execution_options(preserve_rowcount=True)",
+        "statement",
+        API + "test_once.py::test_32_calls_at_the_same_time_make_one_key[postgresql-create]",
+    ),
+    "one request makes one key": guard(
+        "services/once.py",
+        "if not self._store.add(",
+        "if self._store.add(",
+        API + "test_once.py::test_a_replay_is_told_which_key_was_made_and_never_its_secret",
     ),
 }
 

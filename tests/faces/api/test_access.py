@@ -308,6 +308,13 @@ def test_a_failure_of_ours_is_a_problem_and_says_nothing(api: Api, caplog: pytes
     assert answer.headers["Retry-After"] == "1" and "archie_api_keys" not in answer.text
 
 
+def test_a_mistake_of_the_application_is_a_problem_that_says_nothing(api: Api) -> None:
+    api.host.keys.user_loader(lambda: {}["the-session-" + "table"])
+    answer = api.get("/keys", key=None)
+    assert (answer.status_code, answer.content_type) == (500, "application/problem+json")
+    assert answer.json["type"] == "about:blank" and "the-session-table" not in answer.text
+
+
 def test_what_a_hook_of_the_host_answers_stays(api: Api) -> None:
     """A maintenance page, say; what it aborts with is told in our form."""
     answers: list[Any] = [lambda: abort(503, "closed"), lambda: abort(Response("mine", 418))]
