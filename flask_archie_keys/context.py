@@ -27,7 +27,7 @@ from .permissions.service import PermissionsService
 from .services.explain import Explainer
 from .services.keys import KeyService
 from .services.preview import Previews
-from .services.profiles import Profiles
+from .services.profiles import Profile, Profiles
 from .services.roles import RoleService
 from .store.database import Database
 from .store.lookup import KeyLookup
@@ -294,6 +294,17 @@ def current_principal() -> Principal | None:
         return state.principal
     access = _user_access(req)
     return None if access is None else access.principal
+
+
+def current_profile() -> Profile:
+    """Who acts and what they may do, in the environment that they are of.
+
+    :raises NobodyActs: if nobody does.
+    """
+    principal = current_principal()
+    if principal is None:
+        raise nobody("this")
+    return app_state().environment(principal.environment).profiles.of(principal)
 
 
 @contextmanager

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
-
-from ...context import app_state, current_environment, current_principal
-from ...domain.principals import Principal
+from ...context import current_environment, current_profile
 from ...errors import NotFound, ValidationFailed
 from .. import schemas
 from ..inputs import Question
@@ -16,9 +13,7 @@ from .operations import operation
 @operation("GET", "/me", answer=One[Me])
 def get_me() -> One[Me]:
     """Show who calls: roles, context and grants."""
-    principal = cast(Principal, current_principal())  # nobody gets here without one
-    environment = app_state().environment(principal.environment)  # where its roles are; a user may be of another one
-    return schemas.one(schemas.me(environment.profiles.of(principal)))
+    return schemas.one(schemas.me(current_profile()))
 
 
 @operation(

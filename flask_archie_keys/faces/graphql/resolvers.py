@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import msgspec
 from graphql import Undefined
 from msgspec import structs
 
-from ...context import Environment, current_environment, current_principal
-from ...domain.principals import Principal
+from ...context import Environment, current_environment, current_profile
 from ...domain.records import CreatedKey
 from ...domain.records import Key as KeyRecord
 from ...errors import BadRequest
@@ -93,8 +92,7 @@ def audit_events(environment: Environment, **given: Any) -> Any:
 
 @_resolver("Query")
 def me(environment: Environment) -> Any:
-    principal = cast(Principal, current_principal())  # nobody gets here without one
-    return schemas.plain(schemas.me(environment.profiles.of(principal)))
+    return schemas.plain(schemas.me(current_profile()))
 
 
 # -- changes

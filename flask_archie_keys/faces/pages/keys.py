@@ -7,11 +7,11 @@ from typing import Any
 
 from flask import Blueprint, flash, redirect, request
 
-from ...context import current_environment
+from ...context import current_environment, current_profile
 from ...domain.permissions import Role
 from ...domain.records import STATUSES, CreatedKey, Key
 from ...errors import Conflict, KeyInUse, Replayed, ValidationFailed, VersionMismatch
-from .access import may, user
+from .access import may
 from .forms import EXPIRIES, KeyForm, needed
 from .rendering import link, page, translate
 
@@ -166,7 +166,7 @@ def known_roles() -> list[Role]:
     environment = current_environment()
     if may("roles", "read"):
         return list(environment.roles.find())
-    return list(environment.profiles.of(user().principal).roles or ())
+    return list(current_profile().roles or ())
 
 
 def form_choices() -> dict[str, Any]:
