@@ -26,6 +26,11 @@ def page(template: str, **values: Any) -> str:
     return render_template(f"archie_keys/{template}", **values)
 
 
+def framed(title: Markup, body: Markup) -> Markup:
+    """A page in the base template, which may be the host's."""
+    return Markup(page("frame.html", archie_title=title, archie_body=body))  # noqa: S704 - a template has escaped it
+
+
 def names() -> dict[str, Any]:
     """What our templates use. Flask asks for it once for each template."""
     config = current_environment().config
@@ -34,6 +39,7 @@ def names() -> dict[str, Any]:
         "csrf_field": csrf_field,
         "environment": config.environment,
         "environments": access.environments,
+        "framed": framed,
         "link": link,
         "may": access.may,
         "menu": menu,
@@ -43,6 +49,8 @@ def names() -> dict[str, Any]:
         "version": __version__,
         "ago": ago,
         "bars": bars,
+        "requests_label": requests_label,
+        "value_of": value_of,
         "span_text": span_text,
     }
 
@@ -84,11 +92,27 @@ def time_of(moment: datetime | None, otherwise: str = "–") -> Markup:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(exact, f"{exact[:10]} {exact[11:23]} UTC", shown)
 
 
+def value_of(value: object) -> str:
+    """A value of a context as people read it."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return translate("true") if value else translate("false")
+    if isinstance(value, (list, tuple)):
+        return ", ".join(value_of(each) for each in value)
+    return str(value)
+
+
 def ago(moment: datetime | None) -> str:
     """How long ago, in words; ``never`` for no time."""
     if moment is None:
         return translate("never")
     return translate("%(span)s ago", span=span_text(utcnow() - moment))
+
+
+def requests_label(n: int) -> str:
+    """What a chart of one day shows."""
+    return ngettext("%(n)s request in 24 hours", "%(n)s requests in 24 hours", n)
 
 
 def bars(counts: Sequence[int], label: str, width: int = 120, height: int = 24) -> Markup:

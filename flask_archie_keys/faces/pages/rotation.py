@@ -15,7 +15,7 @@ from .. import schemas
 from ..times import span_text
 from .access import may
 from .keys import made_before, show_secret
-from .rendering import ago, page, translate
+from .rendering import ago, page, requests_label, translate
 
 OVERLAPS = {"0": "no overlap", "3600": "1 hour", "86400": "1 day", "604800": "7 days"}
 Answer = Any
@@ -68,6 +68,7 @@ def watched_key(key_id: str) -> Answer:
         new=_side(new, watched["new_traffic"]),
         lastCaller=None if caller is None else schemas.plain(schemas.event(caller)),
         sentence=watched["sentence"],
+        step=watched["step"],
         safeToDelete=watched["old_traffic"].safe_to_delete,
     )
 
@@ -116,7 +117,8 @@ def _sentence(old: Key, traffic: Traffic) -> str:
 
 def _side(key: Key, traffic: Traffic) -> dict[str, Any]:
     shape = schemas.plain(schemas.traffic(traffic))
-    return {**shape, "status": key.status, "requests": sum(count.requests for count in traffic.counts)}
+    requests = sum(count.requests for count in traffic.counts)
+    return {**shape, "status": key.status, "requests": requests, "label": requests_label(requests)}
 
 
 def _seconds(text: str) -> int:

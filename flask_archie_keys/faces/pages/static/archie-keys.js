@@ -4,12 +4,20 @@
   const all = (selector, root = document) => Array.from(root.querySelectorAll(selector));
   const one = (selector, root = document) => root.querySelector(selector);
 
-  // Times in the reader's zone; the exact UTC stays in the title.
+  // Times in the reader's zone and, where it is of the page's language, in the reader's way; the exact UTC is in the title.
+  const language = document.documentElement.lang.split("-")[0];
+  const locale = navigator.languages.find((each) => each.split("-")[0] === language) || language || undefined;
+  const timeOf = (moment) => {
+    const time = document.createElement("time");
+    time.dateTime = moment;
+    time.title = moment.replace("T", " ").replace("Z", " UTC");
+    return time;
+  };
   const localize = (root) => {
     for (const time of all("time[datetime]", root)) {
       const moment = new Date(time.dateTime);
       if (!Number.isNaN(moment.getTime())) {
-        time.textContent = moment.toLocaleString(document.documentElement.lang || undefined, {
+        time.textContent = moment.toLocaleString(locale, {
           dateStyle: "medium",
           timeStyle: "short",
         });
@@ -17,23 +25,28 @@
     }
   };
 
-  // Dialogs.
+  // Dialogs. They begin at the first mistake, or at the first field.
+  const show = (dialog) => {
+    dialog.showModal();
+    const field = one("[aria-invalid]", dialog) || one("input:not([type=hidden])", dialog);
+    if (field) {
+      field.focus();
+    }
+  };
   const dialogs = () => {
     for (const opener of all("[data-opens]")) {
       const dialog = document.getElementById(opener.dataset.opens);
       if (dialog) {
         opener.addEventListener("click", (event) => {
           event.preventDefault();
-          dialog.showModal();
+          show(dialog);
         });
       }
     }
     for (const closer of all("[data-closes]")) {
       closer.addEventListener("click", () => closer.closest("dialog").close());
     }
-    for (const dialog of all("dialog[data-open]")) {
-      dialog.showModal();
-    }
+    all("dialog[data-open]").forEach(show);
   };
 
   // The form of a key.
@@ -76,14 +89,22 @@
           wanted.add(name);
         }
       }
+      for (const field of names()) {
+        const row = field.closest("[data-row]");
+        const untouched = "added" in row.dataset && !one('[name="context_value"]', row).value;
+        if (untouched && !wanted.has(field.value.trim())) {
+          row.remove();
+        }
+      }
       const there = new Set(names().map((field) => field.value.trim()));
       for (const name of wanted) {
         if (!there.has(name)) {
           const empty = names().find((field) => !field.value.trim());
           if (empty) {
             empty.value = name;
+            empty.closest("[data-row]").dataset.added = "";
           } else {
-            add(name);
+            add(name).dataset.added = "";
           }
         }
       }
@@ -93,7 +114,7 @@
       }
       const note = one("[data-needs-note]", form);
       if (note) {
-        note.textContent = wanted.size ? `→ ${Array.from(wanted).join(", ")}` : "";
+        note.textContent = wanted.size ? `${note.dataset.needsNote} ${Array.from(wanted).sort().join(", ")}` : "";
       }
     };
     const adder = one("[data-add-row]", form);
@@ -114,11 +135,23 @@
 
   // A form that makes a key is sent once.
   const once = (form) => {
-    form.addEventListener("submit", () => {
-      for (const button of all("button:not([type=button])", form)) {
+    const buttons = all("button:not([type=button])", form);
+    let sent = false;
+    form.addEventListener("submit", (event) => {
+      if (sent) {
+        event.preventDefault();
+      }
+      sent = true;
+      for (const button of buttons) {
         setTimeout(() => {
           button.disabled = true;
         });
+      }
+    });
+    addEventListener("pageshow", () => {
+      sent = false;
+      for (const button of buttons) {
+        button.disabled = false;
       }
     });
   };
@@ -156,13 +189,21 @@
       const card = one(`[data-side="${side}"]`, part);
       one("[data-requests]", card).textContent = seen.requests;
       if (seen.lastUsedAt) {
-        const time = document.createElement("time");
-        time.dateTime = seen.lastUsedAt;
-        time.title = seen.lastUsedAt;
-        one("[data-last]", card).replaceChildren(time);
+        one("[data-last]", card).replaceChildren(timeOf(seen.lastUsedAt));
         localize(card);
       }
-      draw(one("svg", card), seen.counts.map((count) => count.requests));
+      const svg = one("svg", card);
+      draw(svg, seen.counts.map((count) => count.requests));
+      svg.setAttribute("aria-label", seen.label);
+    };
+    const step = (now) => {
+      all("[data-step]", part).forEach((item, number) => {
+        item.classList.toggle("archie-done", number + 1 < now || now === 4);
+        item.toggleAttribute("aria-current", false);
+        if (number + 1 === now && now !== 4) {
+          item.setAttribute("aria-current", "step");
+        }
+      });
     };
     const look = async () => {
       if (document.hidden) {
@@ -180,6 +221,7 @@
       }
       show("old", seen.old);
       show("new", seen.new);
+      step(seen.step);
       const sentence = one("[data-sentence]", part);
       if (sentence.textContent !== seen.sentence) {
         sentence.textContent = seen.sentence;
@@ -187,10 +229,7 @@
       if (seen.lastCaller) {
         const caller = one("[data-caller]", part);
         caller.hidden = false;
-        const time = document.createElement("time");
-        time.dateTime = seen.lastCaller.occurredAt;
-        time.title = seen.lastCaller.occurredAt;
-        one("[data-caller-time]", caller).replaceChildren(time);
+        one("[data-caller-time]", caller).replaceChildren(timeOf(seen.lastCaller.occurredAt));
         one("[data-caller-address]", caller).textContent = seen.lastCaller.remoteAddress || "–";
         one("[data-caller-agent]", caller).textContent = seen.lastCaller.userAgent || "–";
         one("[data-caller-request]", caller).textContent = `${seen.lastCaller.method} ${seen.lastCaller.path}`;
