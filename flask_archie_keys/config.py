@@ -160,7 +160,8 @@ class Config:
     faces: tuple[str, ...] = _setting(
         check.FACES,
         check.faces,
-        "The ways to manage keys that the application offers. ``pages`` is reserved.",
+        "The ways to manage keys that the application offers. When left out, ``pages`` and ``graphql`` are among them "
+        "where the packages of the extras of these names are installed.",
         shared=True,
     )
     url_prefix: str = _setting("/settings", check.url_prefix, "Where the pages stand.", shared=True)
