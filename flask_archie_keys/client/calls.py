@@ -391,4 +391,4 @@ def _text(value: object) -> str:
 
 
 def _once(value: str | None) -> dict[str, str]:
-    return {"Idempotency-Key": checked(value or secrets.token_urlsafe(24))}
+    return {"Idempotency-Key": checked(secrets.token_urlsafe(24) if value is None else value)}

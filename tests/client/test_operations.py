@@ -265,8 +265,9 @@ def test_a_request_that_was_made_before_is_told_by_its_key(client: Any) -> None:
         client.keys.create(name="once", idempotency_key=f"deploy of {client!r}")
     assert raised.value.key_id == made.key.id and "lost" not in str(raised.value)
     assert client.keys.create(name="twice").key.id != client.keys.create(name="twice").key.id
-    with pytest.raises(BadRequest, match="1 to 255 visible"):
-        client.keys.create(name="x", idempotency_key="a\nb")
+    for wrong in ("a\nb", "", "x" * 256, "é"):
+        with pytest.raises(BadRequest, match="1 to 255 visible"):
+            client.keys.create(name="x", idempotency_key=wrong)
 
 
 def test_what_cannot_be_an_id_or_a_name_is_never_sent(clients: Clients) -> None:
