@@ -72,7 +72,8 @@ def _lines(text: str, width: int) -> list[str]:
 def _named() -> dict[str, list[str]]:
     """The endpoints whose views name a role, by role."""
     named: dict[str, set[str]] = {}
-    for endpoint, asked in requirements(current_app).items():
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    for endpoint, asked in requirements(app).items():
         for requirement in asked:
             for role in requirement.roles or ():
                 named.setdefault(role, set()).add(endpoint)
