@@ -22,8 +22,9 @@ SAMPLE = 1_000
 COUNTED_MAX = 50_000
 _SECOND = 1_000_000
 #: What intervals can be, in seconds; longer ones are whole days.
-_WIDTHS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 21600, 43200, 86400)
+_WIDTHS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 _DAY = 86400
+_LATEST = 221_845_392_000 * _SECOND  # the year 9000: times beyond what Python knows are near
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,8 @@ def measure(
 
     :param now: microseconds since the epoch.
     """
-    until = now + 1 if search.until is None else search.until
-    since = events.oldest(connection, key_ids) if search.since is None else search.since
+    until = now + 1 if search.until is None else min(search.until, _LATEST)
+    since = events.oldest(connection, key_ids) if search.since is None else max(search.since, 0)
     if since is None or since >= until:
         return Timeline((), True)
     width = width_of(since, until, parts)
