@@ -907,10 +907,10 @@ def test_an_order_is_moved_on_its_page(browser: FlaskClient) -> None:
     assert browser.post(path, data={"csrf_token": token, "status": "x"}).status_code == 400
 
 
-def test_pages_offer_what_the_administrators_role_grants(seeded: Seeded, tmp_path: Path) -> None:
+def test_pages_offer_what_the_administrators_roles_grant(seeded: Seeded, tmp_path: Path) -> None:
     shutil.copytree(seeded.folder, tmp_path / "instance")
     reads = [Grant(resource, read=True) for resource in ("orders", "projects", "customers")]
-    roles = DECLARED | {"administrator": {"grants": reads}}
+    roles = DECLARED | {name: {"grants": reads} for name in ("administrator", "editor")}  # administrators have all roles
     with created(tmp_path / "instance", {"TESTING": True, "ARCHIE_KEYS_ROLES": roles}) as app:
         browser = app.test_client()
         log_in(browser, seeded.password)
