@@ -42,11 +42,18 @@ def body(error: ServiceError) -> dict[str, Any]:
     return problem
 
 
+#: The fields that have another name in JSON than in Python. Other names with ``_`` are those of roles.
+_IN_JSON = {
+    "allowed_networks": "allowedNetworks",
+    "expires_at": "expiresAt",
+    "overlap_seconds": "overlapSeconds",
+}
+
+
 def in_json(field: str) -> str:
     """The name of a field in JSON: ``expires_at`` is ``expiresAt``; what is inside of it keeps its name."""
     head, dot, rest = field.partition(".")
-    first, *others = head.split("_")
-    return first + "".join(part[:1].upper() + part[1:] for part in others) + dot + rest
+    return _IN_JSON.get(head, head) + dot + rest
 
 
 def challenge(error: ServiceError, realm: str) -> str | None:

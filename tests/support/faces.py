@@ -183,7 +183,12 @@ class Client(Face):
 
 def camel(given: dict[str, Any]) -> Plain:
     """Arguments as they are in JSON."""
-    return {problems.in_json(name): _json(value) for name, value in given.items()}
+    return {_camel(name): _json(value) for name, value in given.items()}
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(part.capitalize() for part in others)
 
 
 def _json(value: Any) -> Any:
