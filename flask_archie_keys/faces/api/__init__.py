@@ -24,7 +24,8 @@ _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 def register(app: Flask, config: Config) -> None:
     """Put the API into an application."""
     blueprint = Blueprint(NAME, __name__)
-    blueprint.add_url_rule("/_openapi.json", "openapi", openapi.serve, methods=["GET"])
+    public = _public(openapi.serve)
+    blueprint.add_url_rule("/_openapi.json", "openapi", public, methods=_METHODS, provide_automatic_options=False)
     for path in ("/", "/<path:path>"):
         blueprint.add_url_rule(path, "nothing", _nothing, methods=_METHODS, provide_automatic_options=False)
     mount(app, config, blueprint, OPERATIONS)
@@ -45,21 +46,43 @@ def mount(app: Flask, config: Config, blueprint: Blueprint, operations: Iterable
     access.exempt(app, blueprint)
 
 
+def _public(serve: Callable[[], Response]) -> Callable[[], Response]:
+    """A view that anybody may read."""
+    allowed = ["GET", "HEAD", "OPTIONS"]
+
+    def view() -> Response:
+        if request.method == "OPTIONS":
+            return _options(allowed)
+        if request.method not in allowed:
+            raise _no_method(allowed)
+        return serve()
+
+    return view
+
+
+def _options(allowed: list[str]) -> Response:
+    response = Response(status=204)
+    response.allow.update(allowed)
+    return response
+
+
+def _no_method(allowed: list[str]) -> MethodNotAllowed:
+    return MethodNotAllowed(f"this has no {request.method}, only {', '.join(allowed)}", allowed=allowed)
+
+
 def _view(operations: dict[str, Operation]) -> Callable[..., Response]:
     """The view of a path: every method of it, so that what there is not is answered by us, too."""
     allowed = [*operations, *(["HEAD"] if "GET" in operations else []), "OPTIONS"]
 
     def view(**parameters: str) -> Response:
         if request.method == "OPTIONS":
-            response = Response(status=204)
-            response.allow.update(allowed)
-            return response
+            return _options(allowed)
         operation = operations.get("GET" if request.method == "HEAD" else request.method)
         turned_away = access.admit()
         if turned_away is not None:
             return turned_away
         if operation is None:
-            raise MethodNotAllowed(f"this has no {request.method}, only {', '.join(allowed)}", allowed=allowed)
+            raise _no_method(allowed)
         answered = operation.view(**parameters, **read_query(operation), **read_body(operation))
         return render(operation, answered)
 

@@ -282,6 +282,7 @@ def test_errors_of_others_stay_as_they_are(api: Api) -> None:
         ("/keys/7f3Kq2Zt9bXa/rotate", ["POST", "OPTIONS"]),
         ("/roles/viewer", ["GET", "PUT", "DELETE", "HEAD", "OPTIONS"]),
         ("/me", ["GET", "HEAD", "OPTIONS"]),
+        ("/_openapi.json", ["GET", "HEAD", "OPTIONS"]),
     ],
 )
 def test_a_wrong_method_names_the_right_ones(api: Api, path: str, allowed: list[str]) -> None:
