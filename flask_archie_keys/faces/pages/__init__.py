@@ -57,6 +57,7 @@ def _refused(error: ServiceError) -> tuple[str, int, dict[str, str]]:
     note_denied(error)
     if isinstance(error, Unavailable):
         current_app.logger.error("%s answered: %s: %s", error.status, error, error.cause)
-    detail = "There is nothing here, or nothing that you may see." if isinstance(error, RowNotFound) else error.detail
+    hidden = rendering.translate("There is nothing here, or nothing that you may see.")
+    detail = hidden if isinstance(error, RowNotFound) else rendering.translate(error.detail)
     headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Unavailable) else {}
-    return rendering.page("error.html", title=error.title, detail=detail), error.status, headers
+    return rendering.page("error.html", title=rendering.translate(error.title), detail=detail), error.status, headers

@@ -15,6 +15,7 @@ from ...domain.permissions import Role
 from ...domain.records import Key
 from ...domain.rules import Problems
 from ...errors import FieldError, ValidationFailed
+from .rendering import translate
 
 #: The usual choices of an expiry: value and days.
 EXPIRIES = {"7": 7, "30": 30, "90": 90, "365": 365}
@@ -155,7 +156,8 @@ def needed(role: Role) -> list[str]:
 
 def _sentence(error: FieldError) -> str:
     inside = error.field.partition(".")[2]
-    return f"{inside}: {error.message}" if inside else error.message
+    message = translate(error.message)
+    return f"{inside}: {message}" if inside else message
 
 
 def _row(name: str, value: object) -> Row:
