@@ -14,7 +14,7 @@ from ...domain.records import AuditEvent, Key, Page
 from ...errors import BadRequest, NotFound
 from .. import exports
 from .access import may
-from .audit_forms import KINDS, METHODS, OUTCOMES, REASONS, EventForm, local, ranges
+from .audit_forms import KINDS, METHODS, OUTCOMES, REASONS, EventForm, as_typed, ranges
 from .rendering import page
 
 Answer = Any
@@ -112,8 +112,8 @@ def chart(timeline: Timeline) -> dict[str, Any]:
                 "x": f"{number * step:.2f}",
                 "width": f"{max(step - 1.5, 0.5):.2f}",
                 "parts": parts,
-                "since": local(interval.start),
-                "until": local(interval.end),
+                "since": as_typed(interval.start),
+                "until": as_typed(interval.end),
                 "interval": interval,
             }
         )

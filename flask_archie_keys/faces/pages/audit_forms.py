@@ -53,9 +53,7 @@ class EventForm:
         form = cls()
         for name in _NAMES:
             setattr(form, name, args.get(name, "").strip())
-        pasted = _KEY_ID.fullmatch(form.key)
-        if pasted is not None:
-            form.key = pasted[1]
+        form.key = id_in(form.key)
         return form
 
     def filters(self) -> dict[str, Any]:
@@ -100,7 +98,13 @@ class EventForm:
 _NAMES = tuple(each.name for each in fields(EventForm) if each.name != "errors")
 
 
-def local(moment: datetime) -> str:
+def id_in(text: str) -> str:
+    """The key id in what somebody has typed or pasted: an id, a hint or, by mistake, a whole key."""
+    found = _KEY_ID.fullmatch(text.strip())
+    return text.strip() if found is None else found[1]
+
+
+def as_typed(moment: datetime) -> str:
     """A time for ``datetime-local``: in UTC, to the second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
@@ -114,4 +118,4 @@ def ranges() -> list[tuple[str, str]]:
         (translate("7 days"), timedelta(days=7)),
         (translate("30 days"), timedelta(days=30)),
     )
-    return [(label, local(now - span)) for label, span in spans]
+    return [(label, as_typed(now - span)) for label, span in spans]
