@@ -72,7 +72,17 @@ def test_the_two_forms_of_a_file_of_roles() -> None:
 
 def test_the_blocks_are_found() -> None:
     """The checks of blocks are worth something only if they see them."""
-    assert {block.language for block in BLOCKS} == {"console", "graphql", "json", "python", "sh", "text", "toml"}
+    assert {block.language for block in BLOCKS} == {
+        "console",
+        "css",
+        "graphql",
+        "jinja",
+        "json",
+        "python",
+        "sh",
+        "text",
+        "toml",
+    }
     assert len(in_language("python")) >= 20
     assert not [b for b in BLOCKS if b.language == "python" and not b.text.strip()]
 

@@ -44,6 +44,8 @@ class Site:
 
     :ivar address: its URL, without a slash at the end.
     :ivar keys: its ArchieKeys.
+    :ivar state: what a test needs to log in.
+    :ivar ids: of keys, by their names.
     """
 
     def __init__(self, app: Flask, keys: ArchieKeys, address: str) -> None:
@@ -52,6 +54,7 @@ class Site:
         self.address = address
         self.keys_url = f"{address}/settings/api-keys"
         self.state: Any = None
+        self.ids: dict[str, str] = {}
 
     def create(self, name: str, *roles: str, environment: str = "", **members: Any) -> Any:
         """A key that the system has made."""
@@ -90,12 +93,12 @@ def chromium() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(scope="package")
-def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+@contextmanager
+def example_site(folder: Path) -> Iterator[Site]:
     """The example application with its sample data; its ``state`` is the password of its administrator."""
     with shown(), _clean_environment():
         config = {"ARCHIE_KEYS_ENVIRONMENTS": ENVIRONMENTS, "ARCHIE_KEYS_AUDIT": {"background": False}}
-        app = create_app(config, instance_path=tmp_path_factory.mktemp("example") / "instance")
+        app = create_app(config, instance_path=folder / "instance")
         with app.app_context():
             create_tables()
             ensure_roles()
@@ -106,6 +109,13 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             site.state = password
             yield site
         close(app)
+
+
+@pytest.fixture(scope="package")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One for all tests, who look at keys of their own."""
+    with example_site(tmp_path_factory.mktemp("example")) as site:
+        yield site
 
 
 @pytest.fixture(scope="package")
@@ -171,20 +181,25 @@ def new_window(chromium: Browser) -> Iterator[NewWindow]:
     assert wrong == []
 
 
-@pytest.fixture(scope="package")
-def logged_in(chromium: Browser, example: Site) -> Any:
+def log_in(browser: Browser, site: Site) -> Any:
     """The cookies of the administrator of the example application, who has logged in on its page."""
-    window = Watched(chromium)
-    page = window.open(example.keys_url)
-    assert page.url == f"{example.address}/login?next=/settings/api-keys"
+    window = Watched(browser)
+    page = window.open(site.keys_url)
+    assert page.url == f"{site.address}/login?next=/settings/api-keys"
     page.get_by_label("User name").fill("admin")
-    page.get_by_label("Password").fill(example.state)
+    page.get_by_label("Password").fill(site.state)
     page.get_by_role("button", name="Log in").click()
-    page.wait_for_url(example.keys_url)
+    page.wait_for_url(site.keys_url)
     assert window.wrong == []
     kept = window.context.storage_state()
     window.context.close()
     return kept
+
+
+@pytest.fixture(scope="package")
+def logged_in(chromium: Browser, example: Site) -> Any:
+    """The cookies of the administrator."""
+    return log_in(chromium, example)
 
 
 @pytest.fixture

@@ -101,8 +101,9 @@ def picture(page: Page, name: str, *, whole: bool = False, narrow_and_dark: bool
         return
     page.screenshot(path=Path(folder) / f"{name}.png", full_page=whole)
     if narrow_and_dark:
+        before = page.viewport_size
         page.emulate_media(color_scheme="dark")
         page.set_viewport_size(WIDTHS["narrow"])  # type: ignore[arg-type]
         page.screenshot(path=Path(folder) / f"{name}-narrow-dark.png", full_page=True)
         page.emulate_media(color_scheme="light")
-        page.set_viewport_size(WIDTHS["wide"])  # type: ignore[arg-type]
+        page.set_viewport_size(before)  # type: ignore[arg-type]
