@@ -910,7 +910,8 @@ def test_an_order_is_moved_on_its_page(browser: FlaskClient) -> None:
 def test_pages_offer_what_the_administrators_roles_grant(seeded: Seeded, tmp_path: Path) -> None:
     shutil.copytree(seeded.folder, tmp_path / "instance")
     reads = [Grant(resource, read=True) for resource in ("orders", "projects", "customers")]
-    roles = DECLARED | {name: {"grants": reads} for name in ("administrator", "editor")}  # administrators have all roles
+    # administrators have all roles, so those that change anything must not
+    roles = DECLARED | {name: {"grants": reads} for name in ("administrator", "editor")}
     with created(tmp_path / "instance", {"TESTING": True, "ARCHIE_KEYS_ROLES": roles}) as app:
         browser = app.test_client()
         log_in(browser, seeded.password)
