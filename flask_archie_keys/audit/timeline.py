@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 #: Up to so many events in a range are counted one by one.
 EXACT_MAX = 100_000
 #: Of more, so many are looked at in each interval, and those that are only counted without a look at them.
-SAMPLE = 1_000
-COUNTED_MAX = 50_000
+SAMPLE = 500
+COUNTED_MAX = 10_000
 _SECOND = 1_000_000
 #: What intervals can be, in seconds; longer ones are whole days.
 _WIDTHS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)

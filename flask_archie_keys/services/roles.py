@@ -240,11 +240,11 @@ class RoleService:
             permit.require({"name": draft.name, "description": draft.description})
             actor, _ = self._authority.by_now(connection, permit.actor)
             ensure_role_within(actor, known, draft.grants)
-            for row in self._keys.with_role(connection, draft.name):
-                if (actor.kind, actor.id) != ("key", row["id"]):
-                    context = load_context(row["context"])
-                    held = load_list(row["roles"]) or ()
-                    ensure_holders_within(actor, known, draft.grants, context, row["owner"], held)
+            holders = self._keys.with_role(connection, draft.name)
+            others = [row for row in holders if (actor.kind, actor.id) != ("key", row["id"])]
+            # many keys are alike in what counts here
+            for context, owner, held in dict.fromkeys((row["context"], row["owner"], row["roles"]) for row in others):
+                ensure_holders_within(actor, known, draft.grants, load_context(context), owner, load_list(held) or ())
         if old is not None and old.source == "settings":
             raise Conflict(self._why_fixed(old))
         if old is not None and old.source != "saved":
@@ -256,7 +256,15 @@ class RoleService:
     def _locked_out(self, connection: Connection, draft: _Draft) -> tuple[str, ...]:
         role = Role(name=draft.name, grants=draft.grants)
         holders = self._authority.seen("api_keys", self._keys.with_role(connection, draft.name))
-        return tuple(row["id"] for row in holders if misfits([role], row, self._schema_of))
+        fits: dict[tuple[str, str | None], bool] = {}  # many keys are alike in what counts here
+        locked_out = []
+        for row in holders:
+            like = row["context"], row["owner"]
+            if like not in fits:
+                fits[like] = not misfits([role], row, self._schema_of)
+            if not fits[like]:
+                locked_out.append(row["id"])
+        return tuple(locked_out)
 
     def _take(self, connection: Connection, key_id: str, roles: str, name: str) -> None:
         left = [role for role in load_list(roles) or () if role != name]

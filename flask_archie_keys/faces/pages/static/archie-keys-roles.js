@@ -37,6 +37,9 @@
       errors.textContent = found.errors.join(" ");
       lockedOut.textContent = found.lockedOut;
       lockedOut.hidden = !found.lockedOut;
+      if (preview) {
+        preview.setAttribute("aria-busy", String(!found.preview)); // what is shown is of before the mistake
+      }
       if (preview && (found.preview || !one("#preview-key", form).value.trim())) {
         const page = new DOMParser().parseFromString(found.preview, "text/html");
         preview.replaceChildren(...page.body.childNodes);
