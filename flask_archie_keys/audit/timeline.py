@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, Connection
 
 from ..domain.clock import from_micros
+from ..domain.records import AuditEvent
 from ..store.audit import EventStore
 
 if TYPE_CHECKING:
@@ -17,8 +19,9 @@ if TYPE_CHECKING:
 
 #: Up to so many events in a range are counted one by one.
 EXACT_MAX = 100_000
-#: Of more, so many are looked at in each interval, and those that are only counted without a look at them.
+#: Of more, so many are looked at in each interval (more where they are filtered), and so many only counted.
 SAMPLE = 500
+FILTERED_SAMPLE = 2_000
 COUNTED_MAX = 10_000
 _SECOND = 1_000_000
 #: What intervals can be, in seconds; longer ones are whole days.
@@ -64,6 +67,17 @@ class Timeline:
                 found[outcome] = found.get(outcome, 0) + count
         return found
 
+    def of(self, events: Iterable[AuditEvent]) -> Timeline:
+        """The same intervals with the counts of these events, which are known to be all that there are."""
+        found: dict[datetime, dict[str, int]] = {interval.start: {} for interval in self.intervals}
+        starts = list(found)
+        for event in events:
+            at = bisect_right(starts, event.occurred_at) - 1
+            if at >= 0:
+                counts = found[starts[at]]
+                counts[event.outcome] = counts.get(event.outcome, 0) + event.count
+        return Timeline(tuple(replace(each, counts=found[each.start]) for each in self.intervals), True)
+
 
 def measure(
     connection: Connection,
@@ -96,10 +110,11 @@ def measure(
             equal=search.equal,
         )  # fmt: skip
     else:
+        sample = FILTERED_SAMPLE if search.equal or conditions else SAMPLE
         for number, start in enumerate(starts):
             found[number] = events.estimate(
                 connection, *conditions, key_ids=key_ids, since=max(start, since), until=min(start + width, until),
-                equal=search.equal, sample=SAMPLE, counted=COUNTED_MAX,
+                equal=search.equal, sample=sample, counted=COUNTED_MAX,
             )  # fmt: skip
     return Timeline(
         tuple(

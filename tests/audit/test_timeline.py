@@ -106,7 +106,7 @@ def test_many_events_are_estimated_from_the_newest_of_each_interval(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An interval with few events stays exact; totals are counted, of which the sample gives the shares."""
-    for name, value in (("EXACT_MAX", 50), ("SAMPLE", 20), ("COUNTED_MAX", 1000)):
+    for name, value in (("EXACT_MAX", 50), ("SAMPLE", 20), ("FILTERED_SAMPLE", 30), ("COUNTED_MAX", 1000)):
         monkeypatch.setattr(timeline, name, value)
     add(host, *(NOON + timedelta(seconds=n) for n in range(0, 90, 2)))
     add(host, *(NOON + timedelta(seconds=n) for n in range(1, 90, 2)), outcome="denied")
@@ -117,6 +117,16 @@ def test_many_events_are_estimated_from_the_newest_of_each_interval(
     assert [dict(interval.counts) for interval in found.intervals] == [{"allowed": 45, "denied": 45}, {"refused": 3}]
     filtered = counted(host, since=NOON, until=NOON + timedelta(hours=2), parts=3, outcome="denied")
     assert filtered == {"2030-05-01T12:00": {"denied": 45}}
+
+
+def test_the_counts_of_events_that_are_known_to_be_all(host: Host) -> None:
+    add(host, NOON, NOON + timedelta(minutes=1), outcome="denied")
+    add(host, NOON + timedelta(minutes=90), outcome="refused", count=9)
+    with host.app.app_context():
+        found = host.keys.audit.timeline(since=NOON, until=NOON + timedelta(hours=2), parts=3, route="/none")
+        assert found.counts == {}
+        events = host.keys.audit.find(since=NOON, until=NOON + timedelta(hours=2))
+    assert [dict(interval.counts) for interval in found.of(events).intervals] == [{"denied": 2}, {"refused": 9}]
 
 
 def test_what_is_not_even_counted_is_taken_to_come_as_fast(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
