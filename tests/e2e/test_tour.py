@@ -120,6 +120,12 @@ def test_the_other_pages(page: Page, office: Site, part: str) -> None:
     picture(page, f"tour-{part}")
 
 
+def test_a_role(page: Page, office: Site) -> None:
+    page.goto(f"{office.address}/settings/roles/regional_clerk")
+    expect(page.locator("[data-preview] tbody tr").first).to_be_visible()
+    picture(page, "tour-role", whole=True)
+
+
 def test_every_picture_of_the_documentation_is_taken_here() -> None:
     docs = Path(__file__).parents[2] / "docs"
     taken = set(re.findall(r'"(tour-\w+)"', Path(__file__).read_text())) | {"tour-roles", "tour-audit"}

@@ -55,6 +55,7 @@ def texts() -> set[Text]:
 
 def words() -> Iterator[str]:
     """What the pages translate and do not name: words of the domain, titles of errors, what is wrong with fields."""
+    yield from (each.capitalize() for each in ACTIONS)
     yield from (*STATUSES, *ACTIONS, *get_args(RoleSource), *OUTCOMES, *rotation.OVERLAPS.values(), access.FORGED)
     kinds = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.ServiceError)]
     yield from (kind.title for kind in kinds)
