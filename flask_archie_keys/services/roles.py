@@ -15,11 +15,11 @@ from ..domain import role_rules, rules
 from ..domain.clock import now_micros
 from ..domain.filters import Schema
 from ..domain.permissions import OWN_RESOURCES, Grant, Role
-from ..domain.records import Page
+from ..domain.records import Key, Page
 from ..errors import BadRequest, Conflict, FieldError, RoleInUse, RoleNotFound, ValidationFailed, VersionMismatch
 from ..permissions.ceiling import ensure_holders_within, ensure_role_within
 from ..store.database import Database
-from ..store.keys import KeyStore, dump, load_context, load_list
+from ..store.keys import KeyStore, dump, load_context, load_list, to_key
 from ..store.models import keys as key_table
 from ..store.roles import RoleStore
 from .authority import Authority, Permit
@@ -104,6 +104,18 @@ class RoleService:
                 for role in roles:
                     found[role] = found.get(role, 0) + number
         return found
+
+    def keys_with(self, name: str, *, limit: int = 50) -> list[Key]:
+        """The newest keys that have a role, deleted ones left out, of those that who acts may see.
+
+        :raises Forbidden: if who acts has no grant to read ``api_keys``.
+        """
+        rules.limit(limit)
+        permit = self._authority.permit("api_keys", "read")
+        with self._database.read() as connection:
+            rows = self._keys.with_role(connection, name, *permit.conditions(key_table), limit=limit)
+        now = now_micros()
+        return [to_key(row, now) for row in rows]
 
     def wrong(self) -> dict[str, tuple[FieldError, ...]]:
         """What is wrong by now with saved roles and those of the settings, by name.

@@ -136,10 +136,16 @@ class KeyStore:
         ordered = statement.order_by(keys.c.created_at.desc(), keys.c.id.desc()).limit(limit)
         return list(connection.execute(ordered).mappings())
 
-    def with_role(self, connection: Connection, role: str) -> list[RowMapping]:
-        """The rows of the keys that have a role, deleted ones left out, oldest first."""
-        statement = select(keys).where(self._scope, keys.c.deleted_at.is_(None), _has_role(role))
-        return list(connection.execute(statement.order_by(keys.c.created_at, keys.c.id)).mappings())
+    def with_role(
+        self, connection: Connection, role: str, *conditions: ColumnElement[bool], limit: int | None = None
+    ) -> list[RowMapping]:
+        """The rows of the keys that have a role, deleted ones left out, oldest first; with a limit, newest first."""
+        statement = select(keys).where(self._scope, keys.c.deleted_at.is_(None), _has_role(role), *conditions)
+        if limit is None:
+            ordered = statement.order_by(keys.c.created_at, keys.c.id)
+        else:
+            ordered = statement.order_by(keys.c.created_at.desc(), keys.c.id.desc()).limit(limit)
+        return list(connection.execute(ordered).mappings())
 
     def count_by_roles(
         self, connection: Connection, *conditions: ColumnElement[bool]

@@ -244,8 +244,11 @@ def test_how_many_keys_have_each_role(host: Host) -> None:
     with host.app.app_context():
         host.keys.service.delete(gone.id)
         assert host.keys.roles.holders() == {"viewer": 2, "editor": 1}
+        assert [key.name for key in host.keys.roles.keys_with("viewer")] == ["key 1", "key 0"]
+        assert [key.name for key in host.keys.roles.keys_with("editor", limit=1)] == ["key 1"]
     host.save("some", Grant("api_keys", read=True, filter="name = 'key 0'"))
     with host.acting(user("some")):
         assert host.keys.roles.holders() == {"viewer": 1}
+        assert [key.name for key in host.keys.roles.keys_with("viewer")] == ["key 0"]
     with host.acting(user("viewer")), pytest.raises(Forbidden):
         host.keys.roles.holders()

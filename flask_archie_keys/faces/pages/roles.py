@@ -217,8 +217,5 @@ def _editor(form: RoleForm, role: Role | None, tried: Role | None = None, **valu
 
 
 def _holders(name: str) -> list[Key]:
-    """Some of the keys that have a role and work, as far as the user may see them."""
-    if not may("api_keys", "read"):
-        return []
-    found = current_environment().service.find(role=name, limit=HOLDERS)
-    return [key for key in found if key.status != "deleted"]
+    """Some of the keys that have a role, as far as the user may see them."""
+    return current_environment().roles.keys_with(name, limit=HOLDERS) if may("api_keys", "read") else []
