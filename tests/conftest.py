@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +26,17 @@ from flask_archie_keys.services.explain import principal_of
 from .support.postgres import Missing, PostgresServer
 
 PEPPER = "pepper-" + "for-the-tests-only"
+#: Of the hosts of tests: the routes of all faces take as long to make as the rest of an application.
+FACES = ["cli"]
+ALL_FACES = {"ARCHIE_KEYS_FACES": ["pages", "api", "graphql", "cli"]}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The processes that tests start share what was compiled, also where nothing is to be written beside the source."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    if "PYTHONPYCACHEPREFIX" not in os.environ:  # workers have that of who started them
+        folder = os.environ["PYTHONPYCACHEPREFIX"] = tempfile.mkdtemp(prefix="archie-keys-tests-")
+        config.add_cleanup(functools.partial(shutil.rmtree, folder, ignore_errors=True))
 
 
 def pytest_collection_finish() -> None:
@@ -155,6 +169,7 @@ def hosts(folder: Path) -> Iterator[MakeHost]:
         app = Flask("host", instance_path=str(folder / instance))
         app.config["SQLALCHEMY_DATABASE_URI"] = url or f"sqlite:///{folder / 'host.sqlite'}"
         app.config["ARCHIE_KEYS_PEPPERS"] = [PEPPER]
+        app.config["ARCHIE_KEYS_FACES"] = FACES
         app.config["ARCHIE_KEYS_ROLES"] = {"viewer": {}, "editor": {}}
         # the thread has tests of its own; here reading drains
         app.config["ARCHIE_KEYS_AUDIT"] = {"background": False, **config.pop("ARCHIE_KEYS_AUDIT", {})}

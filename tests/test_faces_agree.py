@@ -20,7 +20,7 @@ import pytest
 
 from flask_archie_keys import ArchieKeys, AuditEvent, CreatedKey, Grant, Principal
 
-from .conftest import Host, hosts
+from .conftest import ALL_FACES, Host, hosts
 from .support.faces import FACES, Face, Python, Refused
 
 OWN = ("api_keys", "roles", "audit_events")
@@ -365,7 +365,7 @@ def everywhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A host with all faces, for all scenarios."""
     roles = {"administrator": {"grants": EVERYTHING}, "clerk": {"grants": MINE}, "viewer": {}, "editor": {}}
     with hosts(tmp_path_factory.mktemp("everywhere")) as make:
-        host = make(ARCHIE_KEYS_ROLES=roles)
+        host = make(ARCHIE_KEYS_ROLES=roles, **ALL_FACES)
         host.sql("PRAGMA journal_mode=WAL")
         yield host
         _actor.cache_clear()

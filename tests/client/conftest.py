@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from flask import Flask
 
-from ..conftest import Host, MakeHost
+from ..conftest import ALL_FACES, Host, MakeHost
 from .support import Clients, Script, Step
 
 OWN = ("api_keys", "roles", "audit_events")
@@ -40,4 +40,4 @@ def play() -> Iterator[Play]:
 @pytest.fixture
 def managed(make_host: MakeHost) -> Host:
     """A host with a role that manages everything."""
-    return make_host(ARCHIE_KEYS_ROLES={"administrator": ADMINISTRATOR, "viewer": {}, "editor": {}})
+    return make_host(ARCHIE_KEYS_ROLES={"administrator": ADMINISTRATOR, "viewer": {}, "editor": {}}, **ALL_FACES)

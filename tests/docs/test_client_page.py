@@ -13,7 +13,7 @@ from werkzeug.serving import make_server
 
 from flask_archie_keys import ConfigurationError
 
-from ..conftest import Host, MakeHost
+from ..conftest import ALL_FACES, Host, MakeHost
 from .samples import Samples
 
 OWN = ("api_keys", "roles", "audit_events")
@@ -23,7 +23,7 @@ EVERYTHING = [{"resource": r, "read": True, "write": True, "update": True, "dele
 @pytest.fixture
 def shop(make_host: MakeHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     """An application that is served."""
-    host = make_host(ARCHIE_KEYS_ROLES={"administrator": {"grants": EVERYTHING}, "viewer": {}})
+    host = make_host(ARCHIE_KEYS_ROLES={"administrator": {"grants": EVERYTHING}, "viewer": {}}, **ALL_FACES)
     host.app.add_url_rule("/api/orders", view_func=lambda: {"orders": []}, endpoint="orders")
     server = make_server("127.0.0.1", 0, host.app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, args=[0.01])

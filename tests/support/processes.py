@@ -23,6 +23,7 @@ def create_app():
     app = Flask("served", instance_path=os.environ["INSTANCE"])
     app.config["ARCHIE_KEYS_PEPPERS"] = ["pepper-of-" + "the-processes"]
     app.config["ARCHIE_KEYS_AUDIT"] = {"interval": timedelta(milliseconds=10)}
+    app.config["ARCHIE_KEYS_FACES"] = os.environ.get("FACES", "cli").split()
     ArchieKeys(app)
 
     @app.get("/x")

@@ -169,6 +169,7 @@ def test_a_bound_of_the_host_is_told_in_our_form(api: Api) -> None:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
     application = Application(tmp_path_factory.mktemp("served"))
+    application.environment["FACES"] = "api cli"
     grants = "[[roles.administrator.grants]]\nresource = 'api_keys'\nread = true\nwrite = true\n"
     Path(application.folder, "roles.toml").write_text(grants)
     assert application.flask("keys", "roles", "save", "roles.toml").returncode == 0
