@@ -202,13 +202,29 @@ def logged_in(chromium: Browser, example: Site) -> Any:
     return log_in(chromium, example)
 
 
+@pytest.fixture(scope="package")
+def _one_window(chromium: Browser, logged_in: Any) -> Iterator[Watched]:
+    """Opening a window takes a third of a second."""
+    window = Watched(chromium, storage_state=logged_in)
+    window.context.new_page()
+    yield window
+    window.context.close()
+
+
 @pytest.fixture
-def window(new_window: NewWindow, logged_in: Any) -> Watched:
-    """A window of the administrator of the example application."""
-    return new_window(storage_state=logged_in)
+def window(_one_window: Watched) -> Iterator[Watched]:
+    """The window of the administrator of the example application, one for all tests; no page of it complained."""
+    yield _one_window
+    for page in _one_window.context.pages[1:]:
+        page.close()
+    wrong = _one_window.wrong[:]
+    _one_window.wrong.clear()
+    assert wrong == []
 
 
 @pytest.fixture
 def page(window: Watched, example: Site) -> Page:
     """The list of keys in the example application."""
-    return window.open(example.keys_url)
+    page = window.context.pages[0]
+    page.goto(example.keys_url)
+    return page

@@ -9,7 +9,6 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from .conftest import NewWindow, Site
-from .watched import Watched
 
 IMAGE = '"><img src=x onerror=alert(1)>'
 CURLY = "{{777*777}}${777*777}"
@@ -41,8 +40,8 @@ def hostile(example: Site) -> Any:
     return made.key
 
 
-def test_on_the_pages_of_a_key(window: Watched, example: Site, hostile: Any) -> None:
-    page = window.open(f"{example.keys_url}/{hostile.id}")
+def test_on_the_pages_of_a_key(page: Page, example: Site, hostile: Any) -> None:
+    page.goto(f"{example.keys_url}/{hostile.id}")
     assert page.title() == f"{TEXT} · Settings"
     assert_text(page, TEXT)
     expect(page.locator("dd bdi", has_text=TEXT)).to_have_count(3)
@@ -54,8 +53,8 @@ def test_on_the_pages_of_a_key(window: Watched, example: Site, hostile: Any) -> 
         assert page.get_by_label(label).input_value() == TEXT
 
 
-def test_in_a_rotation(window: Watched, example: Site, hostile: Any) -> None:
-    page = window.open(f"{example.keys_url}/{hostile.id}/rotate")
+def test_in_a_rotation(page: Page, example: Site, hostile: Any) -> None:
+    page.goto(f"{example.keys_url}/{hostile.id}/rotate")
     assert_text(page, TEXT)
     page.get_by_role("button", name="Make the new key").click()
     assert_text(page, TEXT)

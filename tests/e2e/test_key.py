@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from playwright.sync_api import Page, expect
@@ -145,10 +146,10 @@ def test_a_guided_rotation_live(window: Watched, example: Site) -> None:
     assert [example.request("/api/orders", each, environment="staging") for each in (old, new)] == [401, 200]
 
 
-def test_a_hidden_page_asks_nothing(window: Watched, example: Site) -> None:
+def test_a_hidden_page_asks_nothing(new_window: NewWindow, logged_in: Any, example: Site) -> None:
     """The page of a rotation rests while its tab is in the background, and looks at once when it comes back."""
     made = example.create("Resting", "viewer")
-    page = window.context.new_page()
+    page = new_window(storage_state=logged_in).context.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "rotation.json" in request.url else None)
     page.clock.install()

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from .conftest import NewWindow, Site
-from .watched import Watched, violations, violations_everywhere
+from .watched import violations, violations_everywhere
 
 
 @pytest.fixture(scope="package")
@@ -45,9 +45,9 @@ PAGES = (
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_axe_finds_nothing(window: Watched, example: Site, ids: dict[str, str], path: str) -> None:
+def test_axe_finds_nothing(page: Page, example: Site, ids: dict[str, str], path: str) -> None:
     filled = re.sub("[A-Z]{3,}", lambda found: ids.get(found[0], found[0]), path)
-    page = window.open(f"{example.address}/settings/{filled}")
+    page.goto(f"{example.address}/settings/{filled}")
     expect(page.locator("h1")).to_be_visible()
     assert violations_everywhere(page) == []
 
