@@ -16,6 +16,7 @@ from .errors import ConfigurationError
 #: The attribute of a guarded function that holds its :class:`.Requirement`.
 REQUIREMENT = "__archie_keys__"
 _wrapped: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()
+_KNOWN = "archie_keys_requirements"
 applications: weakref.WeakSet[Flask] = weakref.WeakSet()
 
 
@@ -82,15 +83,10 @@ def requirements(app: Flask) -> dict[str, list[Requirement]]:
     """What each endpoint asks for: by its decorators, by those of its class's methods and by its blueprint's guards."""
     guards = tuple((name, tuple(functions)) for name, functions in app.before_request_funcs.items())
     registered = (tuple(app.view_functions.items()), guards)
-    known = _requirements.get(app)
+    known: tuple[object, dict[str, list[Requirement]]] | None = app.extensions.get(_KNOWN)
     if known is None or known[0] != registered:
-        known = _requirements[app] = (registered, _look(app))
+        known = app.extensions[_KNOWN] = (registered, _look(app))  # views refer to their application: it must go along
     return known[1]
-
-
-_requirements: weakref.WeakKeyDictionary[Flask, tuple[object, dict[str, list[Requirement]]]] = (
-    weakref.WeakKeyDictionary()
-)
 
 
 def _look(app: Flask) -> dict[str, list[Requirement]]:

@@ -65,6 +65,7 @@ def test_missing_tables_are_named(url: str) -> None:
         "archie_api_keys",
         "archie_audit_events",
         "archie_grants",
+        "archie_idempotency_keys",
         "archie_policy_epochs",
         "archie_roles",
     ]

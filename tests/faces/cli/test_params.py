@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_archie_keys.faces.cli.output import printable, span_text
+from flask_archie_keys.faces.cli.output import printable
 from flask_archie_keys.faces.cli.params import parse_duration, parse_moment
+from flask_archie_keys.faces.times import span_text
 
 
 @pytest.mark.parametrize(
