@@ -877,7 +877,15 @@ def run(forks: subprocess.Popen[str], whole: Path, folder: Path, guard: Guard) -
     assert source.count(guard.text) == 1, f"{guard.text!r} stands {source.count(guard.text)} times in {guard.file}"
     file.write_text(source.replace(guard.text, guard.instead))
     compile(file.read_text(), guard.file, "exec")
-    options = ["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={folder / 'temporary'}"]
+    options = [
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:unraisableexception",
+        f"--basetemp={folder / 'temporary'}",
+    ]
     output = folder / "output"
     assert forks.stdin is not None and forks.stdout is not None
     print(json.dumps([str(folder), str(output), [*options, *guard.tests]]), file=forks.stdin, flush=True)

@@ -37,6 +37,7 @@ class PostgresServer:
         self.folder.chmod(0o755)
         self._databases = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._free: list[str] = []
         self.install = _binaries()
         if os.geteuid() == 0:
             # initdb refuses to run as root, and `nobody` may not be able to look into the virtual environment
@@ -112,19 +113,36 @@ class PostgresServer:
         return f"postgresql+psycopg://postgres@/{database}?host={self.folder / 'socket'}"
 
     def new_database(self) -> str:
-        """Make an empty database; its SQLAlchemy URL."""
+        """Make an empty database, or take one that was given back; its SQLAlchemy URL."""
+        if self._free:
+            return self.url(self._free.pop())
         self._databases += 1
         name = f"test{self._databases}"
         with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
         return self.url(name)
 
-    def drop(self, url: str) -> None:
-        """Remove a database: each takes 8 MB, in memory."""
+    def give_back(self, url: str) -> None:
+        """Empty a database for another test, which is faster than making one. Nobody is connected to it any more."""
         name = url.split("@/")[1].partition("?")[0]
-        with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        with psycopg.connect(self.dsn(name), autocommit=True) as connection:
+            connection.execute(_DISCONNECT)
+            schemas = connection.execute(_SCHEMAS).fetchall()
+            for (schema,) in schemas:
+                connection.execute(f'DROP SCHEMA "{schema}" CASCADE')
+            connection.execute("CREATE SCHEMA public AUTHORIZATION pg_database_owner")
+            connection.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
+            connection.execute(f"ALTER DATABASE {name} OWNER TO postgres")
+            connection.execute(f"ALTER DATABASE {name} RESET ALL")
+        self._free.append(name)
 
     def close(self) -> None:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+_DISCONNECT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+_SCHEMAS = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"

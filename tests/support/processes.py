@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+#: ``python -m flask`` without the commands of other installed packages, whose imports take as long as all the rest.
+FLASK = ("-c", "import flask.cli; flask.cli.cli._loaded_plugin_commands = True; flask.cli.main()")
 
 APPLICATION = """
 import os, time
@@ -60,7 +62,7 @@ class Application:
 
     def flask(self, *arguments: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
         """Run `flask …` to its end."""
-        command = [sys.executable, "-W", "error", "-m", "flask", "--app", "served:create_app()", *arguments]
+        command = [sys.executable, "-W", "error", *FLASK, "--app", "served:create_app()", *arguments]
         given = {"capture_output": True, "text": True, "timeout": 60, "env": self.environment, "cwd": self.folder}
         return subprocess.run(command, **{**given, **kwargs})  # type: ignore[call-overload, no-any-return]
 

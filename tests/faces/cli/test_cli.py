@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ...conftest import Host, MakeHost
-from ...support.processes import Application, secret_in
+from ...support.processes import FLASK, Application, secret_in
 
 
 class Cli:
@@ -285,7 +285,7 @@ def test_ctrl_c_leaves_nothing_half_made(application: Application) -> None:
     application.flask("keys", "list")
     secrets = []
     for n in range(8):
-        process = application.start("-m", "flask", "--app", "served:create_app()", "keys", "create", f"k{n}", "--quiet")
+        process = application.start(*FLASK, "--app", "served:create_app()", "keys", "create", f"k{n}", "--quiet")
         time.sleep(0.25 + n * 0.05)
         process.send_signal(signal.SIGINT)
         output = process.communicate(timeout=60)[0]
@@ -309,7 +309,7 @@ def test_follow_shows_each_event_once(application: Application) -> None:
     secret = application.flask("keys", "create", "x", "--role", "viewer", "--quiet").stdout.strip()
     server = application.serve("--workers", "2")
     server.get("/x", secret)
-    command = ["-m", "flask", "--app", "served:create_app()", "keys", "audit", "--follow", "--json"]
+    command = [*FLASK, "--app", "served:create_app()", "keys", "audit", "--follow", "--json"]
     follower = application.start("-u", *command)
     assert follower.stdout is not None
     lines = [json.loads(follower.stdout.readline()) for _ in range(2)]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ...support.processes import Application, secret_in
+from ...support.processes import FLASK, Application, secret_in
 
 ROCKET = "\N{ROCKET} Déploy"
 
@@ -35,7 +35,7 @@ def listed(application: Application) -> list[dict[str, Any]]:
 
 def shell(application: Application, redirection: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `flask keys …` with a redirection of the shell's."""
-    line = ["/bin/sh", "-c", f'exec "$0" "$@" {redirection}', sys.executable, "-m", "flask"]
+    line = ["/bin/sh", "-c", f'exec "$0" "$@" {redirection}', sys.executable, *FLASK]
     return subprocess.run(
         [*line, "--app", "served:create_app()", "keys", *arguments],
         capture_output=True,
@@ -134,7 +134,7 @@ def test_a_pipe_that_nobody_reads_leaves_no_key(application: Application) -> Non
 def test_each_active_key_is_one_whose_secret_was_shown(application: Application, encoding: str, form: str) -> None:
     """Also where the output has no room for its name."""
     environment = {**application.environment, "PYTHONIOENCODING": encoding}
-    command = [sys.executable, "-m", "flask", "--app", "served:create_app()", "keys", "create", ROCKET]
+    command = [sys.executable, *FLASK, "--app", "served:create_app()", "keys", "create", ROCKET]
     done = subprocess.run(
         [*command, *([form] if form else [])],
         capture_output=True,
