@@ -178,9 +178,7 @@ class Config:
         "in ``next``. None answers them with your own 401.",
         shared=True,
     )
-    api_prefix: str = _setting(
-        "/archie/v1", check.url_prefix, "Where the management API stands.", shared=True
-    )
+    api_prefix: str = _setting("/archie/v1", check.url_prefix, "Where the management API stands.", shared=True)
     graphql_introspection: bool = _setting(
         False,
         check.flag,
