@@ -52,15 +52,21 @@ def guard(file: str, text: str, instead: str, *tests: str) -> Guard:
 GUARDS = {
     # -- the header
     "the header is matched whole": guard(
-        "authentication.py", "_BEARER.fullmatch(header)", "_BEARER.match(header)", HEADERS
+        "authentication.py", "_BEARER.fullmatch(header)", "_BEARER.match(header)", HEADERS + "[Bearer <good> x-expected11]"
     ),
     "the header is matched as it came": guard(
         "authorization.py",
         'environ.get("HTTP_AUTHORIZATION")',
         '(environ.get("HTTP_AUTHORIZATION") or "").strip()',
-        HEADERS,
+        HEADERS + "[ Bearer <good>-expected10]",
     ),
-    "a credential has a length": guard("authentication.py", "len(match[1]) <= _CREDENTIAL_MAX", "True", HEADERS),
+    "a credential has a length": guard(
+        "authentication.py",
+        "len(match[1]) <= _CREDENTIAL_MAX",
+        "True",
+        HEADERS + "[header24-expected24]",
+        HEADERS + "[header25-expected25]",
+    ),
     "no key is no key": guard(
         "authentication.py",
         "        if text is None:\n            if optional:",

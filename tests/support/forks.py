@@ -11,7 +11,7 @@ import sys
 
 import flask_sqlalchemy  # noqa: F401
 import httpcore  # noqa: F401
-import hypothesis  # noqa: F401
+import hypothesis
 import passlib.context  # noqa: F401
 import psycopg  # noqa: F401
 import pytest
@@ -19,6 +19,9 @@ import sqlalchemy.dialects.postgresql
 import sqlalchemy.dialects.sqlite  # noqa: F401
 
 SECONDS = 120
+#: A failure is enough: the smallest example of it is not looked for.
+hypothesis.settings.register_profile("guards", phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate])
+hypothesis.settings.load_profile("guards")
 
 
 def main() -> None:

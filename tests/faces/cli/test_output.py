@@ -129,7 +129,7 @@ def test_a_pipe_that_nobody_reads_leaves_no_key(application: Application) -> Non
 
 
 @pytest.mark.parametrize(
-    ("encoding", "form"), [("latin-1", "--quiet"), ("latin-1", "--json"), ("latin-1", ""), ("ascii", ""), ("utf-8", "")]
+    ("encoding", "form"), [("latin-1", "--quiet"), ("latin-1", "--json"), ("ascii", ""), ("utf-8", "")]
 )
 def test_each_active_key_is_one_whose_secret_was_shown(application: Application, encoding: str, form: str) -> None:
     """Also where the output has no room for its name."""
