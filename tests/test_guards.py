@@ -52,7 +52,10 @@ def guard(file: str, text: str, instead: str, *tests: str) -> Guard:
 GUARDS = {
     # -- the header
     "the header is matched whole": guard(
-        "authentication.py", "_BEARER.fullmatch(header)", "_BEARER.match(header)", HEADERS + "[Bearer <good> x-expected11]"
+        "authentication.py",
+        "_BEARER.fullmatch(header)",
+        "_BEARER.match(header)",
+        HEADERS + "[Bearer <good> x-expected11]",
     ),
     "the header is matched as it came": guard(
         "authorization.py",

@@ -13,7 +13,10 @@ from .blocks import CONSOLE, DOCS, README, ROOT, SAMPLE_ID, Block, blocks_of, fi
 from .samples import Samples, get, id_of, made, run
 
 SET_UP = "python3 -m venv .venv && .venv/bin/python -m pip install '.[example]' && .venv/bin/python -m example_app"
-RUN_TESTS = "python3 -m venv .venv && .venv/bin/python -m pip install -e '.[dev]' && .venv/bin/python -m pytest -n auto --dist worksteal"
+RUN_TESTS = (
+    "python3 -m venv .venv && .venv/bin/python -m pip install -e '.[dev]' && "
+    ".venv/bin/python -m pytest -n auto --dist worksteal"
+)
 
 
 def test_the_readme_has_the_two_commands_once_each() -> None:
