@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import functools
 import gc
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,12 +29,10 @@ FACES = ["cli"]
 ALL_FACES = {"ARCHIE_KEYS_FACES": ["pages", "api", "graphql", "cli"]}
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """The processes that tests start share what was compiled, also where nothing is to be written beside the source."""
+def pytest_configure() -> None:
+    """What was compiled is kept: hundreds of processes that tests start would compile it again."""
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    if "PYTHONPYCACHEPREFIX" not in os.environ:  # workers have that of who started them
-        folder = os.environ["PYTHONPYCACHEPREFIX"] = tempfile.mkdtemp(prefix="archie-keys-tests-")
-        config.add_cleanup(functools.partial(shutil.rmtree, folder, ignore_errors=True))
+    sys.dont_write_bytecode = False
 
 
 def pytest_collection_finish() -> None:

@@ -853,8 +853,7 @@ GUARDS = {
 def forks() -> Iterator[subprocess.Popen[str]]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    for name in ("PYTHONPATH", "PYTHONPYCACHEPREFIX"):
-        environment.pop(name, None)
+    environment.pop("PYTHONPATH", None)
     with subprocess.Popen(
         [sys.executable, ROOT / "tests" / "support" / "forks.py"],
         stdin=subprocess.PIPE,

@@ -10,7 +10,7 @@ from flask import Blueprint, flash, redirect, request
 from ...context import current_environment, current_profile
 from ...domain.permissions import Role
 from ...domain.records import STATUSES, CreatedKey, Key
-from ...errors import Conflict, KeyInUse, Replayed, ValidationFailed, VersionMismatch
+from ...errors import Conflict, Forbidden, KeyInUse, Replayed, ValidationFailed, VersionMismatch
 from .access import may
 from .forms import EXPIRIES, KeyForm, needed
 from .rendering import link, page, translate
@@ -64,15 +64,27 @@ def create_key() -> Answer:
     try:
         wanted = {**form.wanted(), "prefix": form.prefix.strip() or None}
         created = current_environment().service.create(**wanted, idempotency_key=form.request_id or None)
-    except ValidationFailed as refused:
-        form.refuse(refused)
-        form.add_needed(known_roles())
-        if request.form.get("in_dialog"):
-            return list_keys(form), 422
-        return page("new_key.html", form=form, **form_choices()), 422
     except Replayed as replayed:
         return made_before(replayed)
+    except (ValidationFailed, Forbidden) as refused:
+        keep(form, refused)
+        shown = list_keys(form) if request.form.get("in_dialog") else page("new_key.html", form=form, **form_choices())
+        return shown, refused.status
     return show_secret(created), 201
+
+
+def keep(form: KeyForm, refused: ValidationFailed | Forbidden) -> None:
+    """Show the form again with what was typed, and why it was refused.
+
+    :raises Forbidden: for whoever lacks the grant, and has nothing to correct in a form.
+    """
+    if isinstance(refused, ValidationFailed):
+        form.refuse(refused)
+    elif refused.reason == "ceiling":
+        form.errors["form"] = [refused.detail]
+    else:
+        raise refused
+    form.add_needed(known_roles())
 
 
 def made_before(replayed: Replayed) -> Answer:
@@ -108,11 +120,11 @@ def edit_key(key_id: str) -> Answer:
             service.update(key_id, version=request.form.get("version", type=int), **_changes(form, key))
             flash(translate("The key was changed."))
             return redirect(link("show_key", key_id=key_id))
-        except ValidationFailed as refused:
-            form.refuse(refused)
+        except (ValidationFailed, Forbidden) as refused:
+            keep(form, refused)
         except (Conflict, VersionMismatch) as error:
             form.errors["form"] = [error.detail]
-        form.add_needed(known_roles())
+            form.add_needed(known_roles())
     return page("edit_key.html", key=key, form=form, **form_choices()), 422 if form.errors else 200
 
 
