@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -186,6 +188,20 @@ def test_the_default_schema_of_the_hosts_metadata(tmp_path: Path, postgres_serve
     keys.close(app)
 
 
+@pytest.fixture
+def loggers_stay() -> Iterator[None]:
+    """Alembic's configuration of logging turns off all loggers that there are, for the other tests as well."""
+    loggers = [each for each in logging.root.manager.loggerDict.values() if isinstance(each, logging.Logger)]
+    before = [(each, each.disabled, each.level) for each in (logging.root, *loggers)]
+    handlers = list(logging.root.handlers)
+    yield
+    logging.root.handlers[:] = handlers
+    for each, disabled, level in before:
+        each.disabled = disabled
+        each.setLevel(level)
+
+
+@pytest.mark.usefixtures("loggers_stay")
 @pytest.mark.filterwarnings("ignore:'get_engine' is deprecated:DeprecationWarning")  # Flask-Migrate's template
 def test_migrations_find_our_tables_and_then_nothing_more(tmp_path: Path, url: str) -> None:
     """Autogenerate writes a script that runs without this package, and a second one is empty."""
