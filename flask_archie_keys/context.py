@@ -37,6 +37,7 @@ EXTENSION = "archie_keys"
 _STATE = "_archie_keys"
 _USER = "_archie_keys_user"
 _CHOSEN = "_archie_keys_environment"
+_NAMED = "_archie_keys_user_environment"
 REASON_MAX = 200
 NO_CURRENT_KEY = "current_api_key is not set: this request was not authenticated by an API key"
 
@@ -256,6 +257,7 @@ def _user_access(req: Request) -> Access | None:
             return None
         if not isinstance(user, Principal) or user.kind != "user":
             raise TypeError(f"the user loader must give Principal.user(…) or None, not {user!r}")
+        req.__dict__[_NAMED] = bool(user.environment)
         environment = state.environment(user.environment) if user.environment else state.of_request(req)
         found = Access(_here(user, environment), environment.permissions, request_facts(req))
         return found
@@ -294,6 +296,12 @@ def current_principal() -> Principal | None:
         return state.principal
     access = _user_access(req)
     return None if access is None else access.principal
+
+
+def has_named_environment() -> bool:
+    """Whether the host has said of the logged-in user which environment they act in, so that they cannot choose."""
+    req = _request()
+    return req is not None and req.__dict__.get(_NAMED, False)
 
 
 def current_profile() -> Profile:

@@ -7,7 +7,7 @@ from typing import Any
 from flask import abort, redirect, request, url_for
 from werkzeug.exceptions import HTTPException
 
-from ...context import app_state, choose_environment, current_environment, logged_in_user
+from ...context import app_state, choose_environment, current_environment, has_named_environment, logged_in_user
 from ...domain.permissions import Action
 from ...errors import BadRequest
 from ...permissions.access import Access
@@ -54,12 +54,9 @@ def may(resource: str, action: Action) -> bool:
 
 def environments() -> list[str]:
     """The environments that the user can look at: all, or the one that the host's loader has named."""
-    state = app_state()
-    chosen = current_environment().config.environment
-    principal = state.user_loader() if state.user_loader else None
-    if principal is not None and principal.environment:
-        return [chosen]
-    return list(state.configs)
+    if has_named_environment():
+        return [current_environment().config.environment]
+    return list(app_state().configs)
 
 
 def _log_in() -> Any:

@@ -227,6 +227,20 @@ def test_a_user_of_one_environment_is_not_offered_others(make_console: MakeConso
     assert "environment=master" in page and "environment=staging" not in page
 
 
+def test_the_loader_is_asked_once_and_while_nobody_acts(make_console: MakeConsole) -> None:
+    """One that reads roles must not need a grant of the user whom it is about to name."""
+    console = make_console(ARCHIE_KEYS_ENVIRONMENTS=TWO)
+    asked: list[int] = []
+
+    def load() -> Principal:
+        asked.append(len(console.host.keys.roles.find()))
+        return Principal.user("ann", roles=["reader"])
+
+    console.host.keys.user_loader(load)
+    assert console.user("reader").get().status_code == 200
+    assert len(asked) == 1
+
+
 # -- the host's own look
 
 
